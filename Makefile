@@ -1,0 +1,63 @@
+# Every target sets up .venv when it must. PYTHON=… chooses the interpreter that makes it (3.11 or newer).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+READY  := $(VENV)/.ready
+MODEL  := $(VENV)/.model
+BOOK   := _build/html/.built
+PAGES  := _config.yml _toc.yml $(shell find book notebooks -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+
+.DEFAULT_GOAL := help
+.PHONY: help book test run lab artifacts bench colab publish clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt pyproject.toml
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2>/dev/null \
+	  || $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(MODEL): $(READY)
+	$(PY) -m helpers.lm
+	@touch $@
+
+book: $(BOOK)  ## build the site into _build/html (no model needed)
+
+$(BOOK): $(READY) $(PAGES)
+	$(BIN)/jupyter-book build . -n -W --keep-going
+	@touch $@
+
+test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compared
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PY) -m pytest tests
+	$(PY) -m pytest --nbval notebooks
+
+run: $(MODEL)  ## run the notebooks and write their outputs back
+	$(BIN)/ruff format --quiet notebooks
+	$(PY) tools/execute.py $(NOTEBOOKS)
+
+lab: $(MODEL)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small version)
+	$(PY) -m recipes $(if $(REDUCED),--reduced)
+
+bench: $(MODEL)  ## compare with other libraries, side by side
+	bash benchmarks/peers.sh
+	$(PY) -m benchmarks.bench
+	$(PY) tools/readme.py
+
+colab: $(READY)  ## rehearse Colab: fresh environment, one notebook alone in an empty folder
+	$(PY) tools/rehearse.py --python $(PYTHON) $(NOTEBOOK)
+
+publish: $(READY)  ## build with URL=https://github.com/you/book stamped in; prepare the colab branch
+	@test -n "$(URL)" || { echo "make publish needs URL=https://github.com/you/book"; exit 2; }
+	$(PY) tools/publish.py $(URL)
+
+clean:  ## remove the built site (the environment and the cache stay)
+	rm -rf _build
