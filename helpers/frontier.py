@@ -1,0 +1,103 @@
+"""Comparing arms at equal sparsity.
+
+A dictionary's fidelity means little without its L0, and two arms never land on the same L0. So each arm's runs are
+joined into a frontier (fidelity against log L0, one curve per seed), and arms are compared where their curves overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+POINTS = 33
+
+
+def overlap(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """``POINTS`` values of log L0, evenly spaced over the range that all curves ``(l0, y)`` cover."""
+    low = max(np.log(l0).min() for l0, _ in curves.values())
+    high = min(np.log(l0).max() for l0, _ in curves.values())
+    if not low < high:
+        ranges = {name: (round(float(l0.min()), 1), round(float(l0.max()), 1)) for name, (l0, _) in curves.items()}
+        raise ValueError(f"curves share no range of L0: {ranges}. Add sparsity levels.")
+    return np.linspace(low, high, POINTS)
+
+
+def mean_gain(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], arm: str, base: str = "standard") -> float:
+    """Mean over the common range of log L0 of ``y(arm) - y(base)``, by linear interpolation.
+
+    ``y`` may carry leading axes (resamples): shape ``(…, runs)`` gives an array of that shape without the last.
+    """
+    at = overlap(curves)
+    return _along(curves[arm], at).mean(-1) - _along(curves[base], at).mean(-1)
+
+
+def share_closed(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], arm: str, best: str, base: str = "standard"):
+    """How much of the gain of ``best`` over ``base`` the ``arm`` makes: 0 none of it, 1 all, negative is worse."""
+    return mean_gain(curves, arm, base) / mean_gain(curves, best, base)
+
+
+def curves_of(table: pd.DataFrame, arms, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """One curve per arm from the rows of one site and seed."""
+    out = {}
+    for arm in arms:
+        rows = table[table.architecture == arm].sort_values("l0")
+        if len(rows) < 2:
+            raise ValueError(f"arm {arm!r} has {len(rows)} runs here; a frontier needs two or more")
+        out[arm] = (rows.l0.to_numpy(), rows[y].to_numpy())
+    return out
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central ``level`` interval of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, n: int = 4000) -> tuple[float, float, float]:
+    """Mean of ``a - b`` over pairs and its 95% bootstrap interval, resampling pairs."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}; expected two equal 1-D arrays of at least two pairs")
+    d = a - b
+    picks = np.random.default_rng(seed).integers(0, len(d), (n, len(d)))
+    return float(d.mean()), *interval(d[picks].mean(1))
+
+
+def _along(curve: tuple[np.ndarray, np.ndarray], at: np.ndarray) -> np.ndarray:
+    l0, y = curve
+    order = np.argsort(l0)
+    x, y = np.log(l0)[order], np.asarray(y)[..., order]
+    right = np.clip(np.searchsorted(x, at), 1, len(x) - 1)
+    weight = (at - x[right - 1]) / (x[right] - x[right - 1])
+    return y[..., right - 1] * (1 - weight) + y[..., right] * weight
+
+
+def bootstrap_share(
+    table: pd.DataFrame, losses: Mapping[str, np.ndarray], site: str, split: int, arm: str = "expanded",
+    best: str = "gated", base: str = "standard", n: int = 2000, seed: int = 0,
+) -> tuple[float, np.ndarray]:  # fmt: skip
+    """Share of cross-entropy recovered that ``arm`` closes at ``site``, and ``n`` bootstrap draws of it.
+
+    Sequences and seeds are resampled together: arms keep their pairing on both. ``losses[run]`` is
+    ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count.
+    """
+    arms, rng = (base, arm, best), np.random.default_rng(seed)
+    rows = table[(table.site == site) & table.architecture.isin(arms)]
+    full = rows.groupby("seed").size()
+    seeds = full[full == full.max()].index.to_numpy()
+    n_seq = next(iter(losses.values())).shape[-1]
+    weights = np.vstack([np.ones(n_seq), rng.multinomial(n_seq, np.full(n_seq, 1 / n_seq), n)])
+    gains = np.empty((2, len(seeds), n + 1))
+    for i, s in enumerate(seeds):
+        curves = {}
+        for name in arms:
+            part = rows[(rows.seed == s) & (rows.architecture == name)].sort_values("l0")
+            runs = np.stack([losses[f"{name}/{site}/{s}/{level}"][split] for level in part.level])
+            clean, spliced, zero = np.einsum("rks,ns->knr", runs, weights)
+            curves[name] = (part.l0.to_numpy(), (zero - spliced) / (zero - clean))
+        gains[0, i], gains[1, i] = mean_gain(curves, arm, base), mean_gain(curves, best, base)
+    picks = rng.integers(0, len(seeds), (n, len(seeds)))
+    drawn = np.stack([gains[:, picks[j], j + 1].sum(1) for j in range(n)])
+    return float(gains[0, :, 0].sum() / gains[1, :, 0].sum()), drawn[:, 0] / drawn[:, 1]

