@@ -1,0 +1,49 @@
+"""Hold the reduced computations against the shipped ones: `python -m recipes.compare`. Exits 1 if they disagree.
+
+* Sweep: an eighth of the tokens, three levels, one seed. The share's 95% interval must overlap the shipped one.
+* Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+from safetensors.numpy import load_file
+
+from helpers.frontier import bootstrap_share, interval
+from helpers.store import artifact
+
+from .harvest import SITES
+
+
+def shares(name: str) -> dict[str, tuple[float, float, float]]:
+    table = pd.read_csv(artifact(f"{name}.csv"))
+    losses = {k: v.astype(float) for k, v in load_file(artifact(f"{name}_losses.safetensors")).items()}
+    out = {}
+    for site in SITES:
+        value, draws = bootstrap_share(table, losses, site, split=0)
+        out[site] = (value, *interval(draws))
+    return out
+
+
+def main() -> int:
+    failures = 0
+    shipped, reduced = shares("gated_sweep"), shares("gated_sweep_reduced")
+    for site in SITES:
+        (a, a0, a1), (b, b0, b1) = shipped[site], reduced[site]
+        agrees = a0 <= b1 and b0 <= a1
+        failures += not agrees
+        print(f"{site}: share closed {a:.2f} [{a0:.2f}, {a1:.2f}] shipped, {b:.2f} [{b0:.2f}, {b1:.2f}] reduced: "
+              f"{'agree' if agrees else 'DISAGREE'}")  # fmt: skip
+    keys = ["toy", "architecture", "level"]
+    whole = pd.read_csv(artifact("toys.csv")).groupby(keys).fvu.agg(["min", "max"])
+    part = pd.read_csv(artifact("toys_reduced.csv")).groupby(keys).fvu.mean()
+    inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
+    failures += len(inside) - sum(inside)
+    print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""Chapter 1's sweep: every arm, at two sites of the embedded model, over five sparsity levels and several seeds.
+
+    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--scheduler tcp://…]
+
+Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
+table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
+cache one by one, so the recipe can be stopped and started at will; `--until` writes the table from what is done then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from helpers.corpus import load_tokens
+from helpers.lm import activations, cross_entropy, load_lm, model_folder
+from helpers.metrics import evaluate, loss_recovered
+from helpers.sae import SAE, RescaleShift, TopK, build, load, save
+from helpers.store import cache_dir, hardware, save_artifact
+from helpers.sweep import sweep
+from helpers.training import train
+
+from .harvest import SITES, Activations
+
+D_SAE, BATCH, EVAL_SEQUENCES = 2304, 2048, 48
+LEVELS = (0, 4, 2, 1, 3)  # the ends first, so that an unfinished sweep already spans the frontier
+K = (10, 20, 40, 70, 110)
+SPARSITY = {
+    "standard": (10.0, 8.0, 6.0, 4.5, 3.5),
+    "expanded": (10.0, 8.0, 6.0, 4.5, 3.5),
+    "gated": (10.0, 8.0, 6.0, 4.5, 3.5),
+    "gated_shared_bias": (10.0, 8.0, 6.0, 4.5, 3.5),
+    "jumprelu": (6.0, 4.0, 2.5, 1.5, 1.0),
+}
+CENTRAL = ("standard", "expanded", "gated")
+LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
+KEPT = [(name, site, 0, 2) for name in CENTRAL for site in SITES]
+
+
+def hyper(architecture: str, level: int) -> dict:
+    """Sparsity hyperparameters of one level, from sparse (0) to dense (4)."""
+    if architecture in SPARSITY:
+        return {"sparsity": SPARSITY[architecture][level]}
+    return {"sparsity": SPARSITY["standard"][level]} if architecture == "rescale_shift" else {"k": K[level]}
+
+
+@cache
+def data(site: str, sequences: int) -> Activations:
+    return Activations(load_tokens("train")[:sequences], site)
+
+
+@cache
+def judge(site: str) -> Judge:
+    return Judge(site)
+
+
+class Judge:
+    """Cross-entropies with one site replaced, by running only the layers behind it on stored residual streams."""
+
+    def __init__(self, site: str, sequences: int = EVAL_SEQUENCES):
+        lm = load_lm(dtype=torch.bfloat16)
+        layer, kind = int(site.split(".")[1]), site.split(".")[2]
+        self.begin = layer if kind == "hook_resid_pre" else layer + 1
+        residual = f"blocks.{self.begin}.hook_resid_pre"
+        self.tokens = {split: load_tokens(split)[:sequences] for split in ("eval", "human")}
+        self.at, self.behind = {}, {}
+        for split, tokens in self.tokens.items():
+            parts = list(activations(lm, tokens, (site, residual), batch_size=16))
+            shape = (*tokens.shape, lm.cfg.d_model)
+            self.at[split] = torch.cat([p[site] for p in parts]).reshape(shape)
+            self.behind[split] = torch.cat([p[residual] for p in parts]).reshape(shape)
+        whole = AutoModelForCausalLM.from_pretrained(model_folder("smollm2-135m"), dtype=torch.bfloat16)
+        self.tail = copy.deepcopy(whole).eval()
+        self.tail.model.layers = whole.model.layers[self.begin :]
+
+    def untouched(self, x: Tensor, cutoff: float) -> Tensor:
+        """Positions that keep their activation: the first, and outliers by the rule of the training data."""
+        mask = x.float().norm(dim=-1) > cutoff
+        mask[:, 0] = True
+        return mask
+
+    @torch.inference_mode()
+    def loss(self, split: str, new: Tensor) -> Tensor:
+        """Each sequence's mean next-token cross-entropy (nats), the site's ``(n_seq, ctx, d_model)`` set to ``new``."""
+        out, tokens = [], self.tokens[split]
+        residual = self.behind[split] + (new.to(torch.bfloat16) - self.at[split])
+        for x, t in zip(residual.split(8), tokens.split(8), strict=True):
+            out.append(cross_entropy(self.tail(inputs_embeds=x, use_cache=False).logits, t))
+        return torch.cat(out) / (tokens.shape[1] - 1)
+
+    @cache  # noqa: B019 (one judge a process)
+    def bounds(self, split: str, cutoff: float) -> tuple[Tensor, Tensor]:
+        """Cross-entropies clean, and with the site zeroed wherever a dictionary would replace it."""
+        x = self.at[split]
+        return self.loss(split, x), self.loss(split, x * self.untouched(x, cutoff).unsqueeze(-1))
+
+    def rows(self, split: str, cutoff: float) -> Tensor:
+        x = self.at[split]
+        return x[~self.untouched(x, cutoff)].float()
+
+    @torch.inference_mode()
+    def measures(self, sae, acts: Activations) -> dict:
+        """Sparsity, fidelity and cross-entropies on both splits; each sequence's losses too, for resampling."""
+        out = {"by_sequence": {}}
+        for split in self.tokens:
+            x = self.at[split]
+            new = x.float() * acts.scale
+            new = torch.where(self.untouched(x, acts.cutoff).unsqueeze(-1), x.float(), sae(new) / acts.scale)
+            clean, zero = self.bounds(split, acts.cutoff)
+            spliced = self.loss(split, new)
+            out["by_sequence"][split] = [losses.tolist() for losses in (clean, spliced, zero)]
+            clean, spliced, zero = (losses.mean().item() for losses in (clean, spliced, zero))
+            figures = evaluate(sae, (self.rows(split, acts.cutoff) * acts.scale).split(2048)) | {
+                "ce_clean": clean, "ce_spliced": spliced, "ce_zero": zero,
+                "ce_recovered": loss_recovered(clean, spliced, zero),
+            }  # fmt: skip
+            out |= {k if split == "eval" else f"{k}_{split}": v for k, v in figures.items() if k != "dead_fraction"}
+        return out
+
+
+def weights(architecture: str, site: str, seed: int, level: int, sequences: int):
+    return cache_dir() / "dictionaries" / f"{sequences}-{architecture}-{site}-{seed}-{level}"
+
+
+def fit(architecture: str, site: str, seed: int, level: int, sequences: int) -> SAE:
+    """Train one dictionary on the scaled activations, or load it if that was done; kept in the cache."""
+    folder, acts = weights(architecture, site, seed, level, sequences), data(site, sequences)
+    if folder.exists():
+        return load(folder)
+    steps, lr = len(acts) // BATCH, 1e-3
+    if architecture == "rescale_shift":
+        sae, steps = RescaleShift.of(fit("standard", site, seed, level, sequences)), steps // 4
+    elif architecture == "random":
+        sae = build(
+            "topk", acts.mean.numel(), D_SAE, generator=torch.Generator().manual_seed(seed), **hyper("topk", level)
+        )
+        sae.W_dec.requires_grad_(False)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        sae = build(architecture, acts.mean.numel(), D_SAE, generator=generator, **hyper(architecture, level))
+    if architecture != "rescale_shift":
+        sae.b_dec.data.copy_(acts.mean)
+    checkpoint = folder.parent / f"{folder.name}.ckpt.safetensors"
+    log = train(sae, acts.batches(BATCH, seed), steps=steps, lr=lr, seed=seed, checkpoint=checkpoint, progress=False)
+    save(sae, folder)
+    log.to_csv(folder / "log.csv", index=False)
+    checkpoint.unlink(missing_ok=True)
+    return sae
+
+
+class PCA:
+    """A null: the best linear reconstruction from ``k`` directions."""
+
+    def __init__(self, acts: Activations, k: int):
+        x = acts.rows(torch.arange(0, len(acts), max(1, len(acts) // 20_000)))
+        self.mean = x.mean(0)
+        self.directions = torch.linalg.svd(x - self.mean, full_matrices=False).Vh[:k]
+        self.d_sae, self.d_model = k, x.shape[1]
+
+    def eval(self):
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x - self.mean) @ self.directions.T
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes @ self.directions + self.mean
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def run(architecture: str, site: str, seed: int, level: int, sequences: int) -> dict:
+    """One row of the table."""
+    begun, acts = time.process_time(), data(site, sequences)
+    if architecture == "pca":
+        sae, options, alive = PCA(acts, K[level]), {"k": K[level]}, 0.0
+    else:
+        sae = fit(architecture, site, seed, level, sequences)
+        options = hyper("topk" if isinstance(sae, TopK) and architecture == "random" else architecture, level)
+        some = acts.rows(torch.arange(0, len(acts), max(1, len(acts) // 65_536)))
+        alive = evaluate(sae, some.split(4096))["dead_fraction"]
+    row = {
+        **options, "d_sae": sae.d_sae, "tokens": len(acts) // BATCH * BATCH, **judge(site).measures(sae, acts),
+        "dead_fraction": alive, "outliers": acts.left_out, "hardware": hardware(),
+    }  # fmt: skip
+    return {**row, "seconds": round(time.process_time() - begun)}
+
+
+def grid(sequences: int, reduced: bool) -> Iterator[dict]:
+    """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
+    levels = (0, 2, 4) if reduced else LEVELS
+
+    def points(architectures, seed, levels=levels):
+        for level in levels:
+            for site in SITES:
+                for architecture in architectures:
+                    yield {
+                        "architecture": architecture,
+                        "site": site,
+                        "seed": seed,
+                        "level": level,
+                        "sequences": sequences,
+                    }
+
+    yield from points(CENTRAL, 0)
+    if reduced:
+        return
+    yield from points(("pca",), 0)
+    yield from points(("rescale_shift",), 0)
+    yield from points(("topk", "gated_shared_bias", "batchtopk", "jumprelu", "matryoshka"), 0, levels=(2,))
+    yield from points(CENTRAL, 1)
+    yield from points(("topk", "gated_shared_bias", "batchtopk", "jumprelu", "matryoshka"), 0, levels=(0, 1, 3, 4))
+    yield from points(CENTRAL, 2)
+    yield from points(("rescale_shift",), 1)
+    yield from points(("rescale_shift",), 2)
+    yield from points(("random",), 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three levels, one seed")
+    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
+    args = parser.parse_args()
+    begun = time.time()
+    sequences = len(load_tokens("train")) // (8 if args.reduced else 1)
+    for site in SITES:
+        data(site, sequences)  # harvest before the workers start
+    points = list(grid(sequences, args.reduced))
+    table = sweep(
+        run,
+        points,
+        folder=cache_dir() / "runs",
+        scheduler=args.scheduler,
+        deadline=None if args.until is None else begun + 60 * args.until,
+    )
+    name = "gated_sweep_reduced" if args.reduced else "gated_sweep"
+    losses = {f"{r.architecture}/{r.site}/{r.seed}/{r.level}": r.by_sequence for r in table.itertuples()}
+    table = table.drop(columns="by_sequence")
+    made = {"recipe": "python -m recipes.gated_sweep", "planned_runs": len(points), "finished_runs": len(table)}
+    save_artifact(f"{name}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
+    tensors = {key: torch.tensor([v["eval"], v["human"]]) for key, v in losses.items()}
+    save_artifact(f"{name}_losses.safetensors", lambda path: save_file(tensors, path), **made, what=LOSSES)
+    if args.reduced:
+        return
+    done = {(r.architecture, r.site, r.seed, r.level) for r in table.itertuples()}
+    for architecture, site, seed, level in KEPT:
+        if (architecture, site, seed, level) in done:
+            sae, acts = load(weights(architecture, site, seed, level, sequences)), data(site, sequences)
+            sae.rescale(acts.scale)
+            save_artifact(
+                f"dictionaries/{architecture}-{site}",
+                lambda path, sae=sae: save(sae, path, dtype=torch.float16),
+                recipe=made["recipe"], site=site, seed=seed, level=level, cutoff=acts.cutoff, scale=acts.scale,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    from recipes import gated_sweep  # under its own name, so that worker processes can import what they are sent
+
+    gated_sweep.main()

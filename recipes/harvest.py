@@ -1,0 +1,101 @@
+"""Activations of the training tokens at the chapter's sites, kept in the cache as bfloat16, a file per shard."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from helpers.lm import activations, load_lm
+from helpers.progress import progress
+from helpers.store import atomic, cache_dir
+
+SITES = ("blocks.15.hook_resid_pre", "blocks.10.hook_mlp_out")
+ROWS = 256  # sequences per file
+OUTLIER = 6.0  # rows with a norm beyond this many medians are left out of dictionaries, and left alone when splicing
+
+
+@cache
+def _lm():
+    return load_lm(dtype=torch.bfloat16)
+
+
+def harvest(tokens: Tensor, sites: tuple[str, ...] = SITES) -> dict[str, Path]:
+    """Files of int16-viewed bfloat16 ``(n, d_model)`` for one shard of tokens; made if missing.
+
+    Position 0 is left out: it is a special token that carries the attention sink. The norms of all rows are kept beside
+    them. Files are named by a hash of their tokens, so different tokens never share one.
+    """
+    name = hashlib.sha256(tokens.numpy().astype(np.uint16).tobytes()).hexdigest()[:16]
+    paths = {site: cache_dir() / "activations" / site / f"{name}.npy" for site in sites}
+    lock = cache_dir() / "activations" / f"{name}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(str(lock)):
+        if not all(path.exists() for path in paths.values()):
+            parts = list(activations(_lm(), tokens, sites, batch_size=32, skip_first=1))
+            for site, path in paths.items():
+                whole = torch.cat([part[site] for part in parts]).view(torch.int16).numpy()
+                _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
+                _save(path, whole)
+    return paths
+
+
+def _norms(path: Path) -> Path:
+    return path.with_suffix(".norms.npy")
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as scratch, open(scratch, "wb") as file:
+        np.save(file, array)
+
+
+class Activations:
+    """All activations of one site, memory-mapped; ``batches(...)`` gives :func:`helpers.training.train` its function.
+
+    Rows whose norm exceeds ``cutoff`` (``OUTLIER`` medians: attention sinks and their like) are left out. ``x`` is
+    scaled so that the total variance is ``d_model``; ``scale`` and ``mean`` (after scaling) say how.
+    """
+
+    def __init__(self, tokens: Tensor, site: str):
+        paths = [harvest(part)[site] for part in progress(tokens.split(ROWS), desc=f"harvesting {site}")]
+        self.shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        norms = np.concatenate([np.load(_norms(path), allow_pickle=False) for path in paths])
+        self.cutoff = float(OUTLIER * np.median(norms))
+        self.left_out = float((norms > self.cutoff).mean())
+        self.kept = torch.from_numpy(np.flatnonzero(norms <= self.cutoff))
+        self.starts = np.concatenate([[0], np.cumsum([len(s) for s in self.shards])])
+        sample = self.rows(torch.arange(0, len(self), max(1, len(self) // 20_000)), scale=1.0)
+        self.scale = float((sample.shape[1] / sample.double().var(0).sum()).sqrt())
+        self.mean = sample.mean(0) * self.scale
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def rows(self, index: Tensor, scale: float | None = None) -> Tensor:
+        """Float32 rows by index, scaled."""
+        index = self.kept[index].numpy()
+        shard = np.searchsorted(self.starts, index, side="right") - 1
+        out = np.empty((len(index), self.shards[0].shape[1]), dtype=np.int16)
+        for s in np.unique(shard):
+            where = shard == s
+            out[where] = self.shards[s][index[where] - self.starts[s]]
+        return torch.from_numpy(out).view(torch.bfloat16).float() * (self.scale if scale is None else scale)
+
+    def batches(self, batch: int, seed: int):
+        """A function from the step to ``(batch, d_model)`` rows: a seeded shuffle of everything, epoch after epoch."""
+        per_epoch = len(self) // batch
+
+        @cache
+        def order(epoch: int) -> Tensor:
+            return torch.randperm(len(self), generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
+
+        def at(step: int) -> Tensor:
+            epoch, i = divmod(step, per_epoch)
+            return self.rows(order(epoch)[i * batch : (i + 1) * batch])
+
+        return at
