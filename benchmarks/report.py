@@ -1,0 +1,74 @@
+"""The benchmark's results as tables of ratios, for people; the README quotes them."""
+
+from __future__ import annotations
+
+FLOOR = 10  # flop per token and weight: five matrix products of 2·d_model·d_sae
+PEERS = ("SAELens", "dictionary_learning", "sparsify")
+
+PAGE = """\
+Measured {date} on {machine} ({threads} threads, load {load_at_start} at the start).
+One run of {minutes:.0f} minutes in which contenders take turns; ratios are of medians.
+
+**Training, tokens/s** (d_model {d_model}, d_sae {d_sae}, batch {batch}, CPU)
+
+| architecture | here | SAELens | dictionary_learning | sparsify | × SAELens | × best peer | loss curve | L0 | of GEMM |
+|---|---|---|---|---|---|---|---|---|---|
+{training}
+
+Each library in its own training loop and in the faster of its modes (fp32, or bf16 autocast, marked †), from the same
+weights (a dictionary trained {steps} steps, {l0} codes an input), on the same activations ({hook} of the
+embedded model), Adam at {lr}. *Loss curve*: the largest relative difference of the reconstruction loss from SAELens'
+over all steps. *L0*: codes an input here, first and last. *Of GEMM*: tokens/s as a share of the {ceiling:,.0f} that
+{floor}·d_model·d_sae flop a token would allow at the
+bf16 rate measured in this run ({bf16:,.0f} GFLOP/s; fp32 {fp32:,.0f}). Sparse gradients can pass 100%.
+
+**Memory, MiB** at its highest, the whole process with torch and the batches ({data:,.0f} MiB)
+
+| architecture | here | SAELens | dictionary_learning | sparsify |
+|---|---|---|---|---|
+{memory}
+
+The activation buffer: {streamed:,} MiB streamed through a buffer of {capacity:,} MiB made memory grow by {grown:,} MiB.
+
+**Activations, tokens/s** ({hook}, fp32)
+
+| here | the same layers in plain transformers | ratio | largest difference |
+|---|---|---|---|
+| {here:,.0f} | {transformers:,.0f} | **{harvest:.2f}** | {largest_relative_difference:.0e} of the largest |
+"""
+
+
+def markdown(results: dict) -> str:
+    """Everything that was measured."""
+    sizes, gemm, harvest = results["sizes"], results["gemm"], results["harvest"]
+    ceiling = gemm["bfloat16"] * 1e9 / (FLOOR * sizes["d_model"] * sizes["d_sae"])
+    races = {name: entry["contenders"] for name, entry in results["training"].items()}
+    values = {k: v for k, v in results.items() if not isinstance(v, dict)}
+    values |= {**sizes, **harvest, **results["buffer"], "steps": results["start"]["steps"]}
+    values |= {"minutes": results["seconds"] / 60, "bf16": gemm["bfloat16"], "fp32": gemm["float32"]}
+    values |= {"floor": FLOOR, "ceiling": ceiling, "harvest": harvest["here"] / harvest["transformers"]}
+    values["training"] = "\n".join(_speed(name, race, ceiling) for name, race in races.items())
+    values["memory"] = "\n".join(_memory(name, race) for name, race in races.items())
+    return PAGE.format(**values)
+
+
+def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:
+    """The faster of a library's modes: its name and what was measured."""
+    modes = [(name, entry) for name, entry in race.items() if name.split(" ")[0] == library]
+    return max(modes, key=lambda item: item[1]["tokens_per_second"], default=None)
+
+
+def _speed(name: str, race: dict[str, dict], ceiling: float) -> str:
+    mine, peers = race["here"]["tokens_per_second"], {peer: best(race, peer) for peer in PEERS}
+    rates = {peer: item[1]["tokens_per_second"] for peer, item in peers.items() if item}
+    cells = [f"{rates[p]:,.0f}{' †' * peers[p][0].endswith('bf16')}" if p in rates else "–" for p in PEERS]
+    gap = peers["SAELens"][1]["largest_relative_difference"]
+    l0 = "–".join(f"{race['here']['l0'][i]:.0f}" for i in (0, -1))
+    ratios = f"**{mine / rates['SAELens']:.1f}** | {mine / max(rates.values()):.1f}"
+    return f"| {name} | {mine:,.0f} | {' | '.join(cells)} | {ratios} | ±{gap:.1%} | {l0} | {mine / ceiling:.0%} |"
+
+
+def _memory(name: str, race: dict[str, dict]) -> str:
+    peers = [best(race, peer) for peer in PEERS]
+    cells = [f"{item[1]['peak']:,}" if item else "–" for item in peers]
+    return f"| {name} | {race['here']['peak']:,} | {' | '.join(cells)} |"
