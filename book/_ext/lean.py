@@ -1,0 +1,133 @@
+"""Keep the pages light: after the build, ship only the icons that the pages use.
+
+The theme brings FontAwesome three times: a 1.5 MB script, three fonts, and a style rule for each of some 2000 icons.
+``book/_templates/static/webpack-macros.html`` leaves the script out. Here the fonts are cut to the icons seen in the
+pages and the unused rules are dropped; what was copied only to be thrown away is removed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+from fontTools import subset
+from PIL import Image
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+RULE = re.compile(r"((?:\.fa-[\w-]+:before,?)+)\{content:\"(\\[0-9a-f]+|.)\"\}")
+FACE = re.compile(r"@font-face\{[^}]*url\(\.\./vendor/fontawesome/webfonts/(fa-[\w-]+)\.woff2\)[^}]*\}")
+USED = re.compile(r"fa-[a-z0-9-]+")
+ESCAPE = re.compile(r"\\(f[0-9a-f]{3})|([\uf000-\uf8ff])")
+
+
+def codepoints(text: str) -> set[int]:
+    """Every private-use character in ``text``, written out or as a CSS escape."""
+    return {int(escaped, 16) if escaped else ord(char) for escaped, char in ESCAPE.findall(text)}
+
+
+def cut_font(source: Path, target: Path, unicodes: set[int]) -> bool:
+    """Write the glyphs of ``unicodes`` to ``target`` (woff). False if the font has none of them."""
+    options = subset.Options(flavor="woff", layout_features=[], name_IDs=[], notdef_outline=True)
+    font = subset.load_font(str(source), options)
+    wanted = unicodes & set(font.getBestCmap())
+    if wanted:
+        cutter = subset.Subsetter(options)
+        cutter.populate(unicodes=wanted)
+        cutter.subset(font)
+        subset.save_font(font, str(target), options)
+    font.close()
+    return bool(wanted)
+
+
+def trim(app, exception) -> None:
+    if exception or app.builder.name != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    css_file = static / "styles" / "pydata-sphinx-theme.css"
+    fonts = static / "vendor" / "fontawesome"
+    if not (fonts / "webfonts" / "fa-solid-900.ttf").exists():
+        return
+    pages = [p.read_text(encoding="utf-8") for p in Path(app.outdir).rglob("*.html")]
+    scripts = [p.read_text(encoding="utf-8") for p in (static / "scripts").glob("*.js") if p.name != "fontawesome.js"]
+    used = {name for text in [*pages, *scripts] for name in USED.findall(text)}
+    css = css_file.read_text(encoding="utf-8")
+
+    def keep(match: re.Match) -> str:
+        return match[0] if used & set(USED.findall(match[1])) else ""
+
+    css = RULE.sub(keep, css)
+    others = [p.read_text(encoding="utf-8") for p in static.rglob("*.css") if p != css_file and fonts not in p.parents]
+    wanted = codepoints("".join([css, *others]))
+
+    def face(match: re.Match) -> str:
+        name = match[1]
+        if not cut_font(fonts / "webfonts" / f"{name}.ttf", static / "styles" / f"{name}.woff", wanted):
+            return ""
+        return re.sub(r"src:[^;}]*", f'src:url({name}.woff) format("woff")', match[0])
+
+    css = FACE.sub(face, css)
+    css = re.sub(r"/\*# sourceMappingURL=.*?\*/", "", css)
+    css_file.write_text(css, encoding="utf-8")
+    shutil.rmtree(fonts)
+    for dropped in {*static.glob("**/*.map"), *static.glob("scripts/fontawesome.js*")}:
+        dropped.unlink()
+    for script in static.glob("scripts/*.js"):  # the maps are gone: so is what points at them
+        text = script.read_text(encoding="utf-8")
+        script.write_text(re.sub(r"\n//# sourceMappingURL=\S+\s*$", "\n", text), encoding="utf-8")
+
+
+def pack_pictures(app, exception) -> None:
+    """Store plots with a palette of 256 colours where that saves a fifth: the eye sees no difference in line art."""
+    if exception or app.builder.name != "html":
+        return
+    for path in (Path(app.outdir) / "_images").glob("*.png"):
+        with Image.open(path) as picture:
+            if picture.mode == "P" or (picture.mode == "RGBA" and picture.getextrema()[3][0] < 255):
+                continue  # packed already, or transparent somewhere
+            packed = BytesIO()
+            picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+                packed, "PNG", optimize=True
+            )
+        if len(packed.getvalue()) < 0.8 * path.stat().st_size:
+            path.write_bytes(packed.getvalue())
+
+
+def mend_bibliography(app, exception) -> None:
+    """docutils gives references a role that ARIA has since withdrawn; make them items of their list."""
+    if exception or app.builder.name != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if 'role="doc-biblioentry"' in text:
+            page.write_text(text.replace('role="doc-biblioentry"', 'role="listitem"'), encoding="utf-8")
+
+
+def quoting_pages(app, env, added, changed, removed):
+    """Pages outside ``notebooks/`` quote the notebooks' numbers: write them anew when any notebook changed."""
+    if any(name.startswith("notebooks/") for name in added | changed | removed):
+        return [name for name in env.found_docs if not name.startswith("notebooks/")]
+    return []
+
+
+def drop_unused(app, pagename, templatename, context, doctree) -> None:
+    """Thebe (live cells through a third host) and tab switching are not used; their files stay off the pages."""
+
+    def used(asset) -> bool:
+        text = f"{getattr(asset, 'filename', asset)} {getattr(asset, 'attributes', {})}".lower()
+        return not any(word in text for word in ("thebe", "design-tabs"))
+
+    for key in ("script_files", "css_files"):
+        context[key] = [asset for asset in context.get(key, []) if used(asset)]
+
+
+def setup(app):
+    app.connect("html-page-context", drop_unused, priority=900)
+    app.connect("env-get-outdated", quoting_pages)
+    app.connect("build-finished", trim, priority=900)
+    app.connect("build-finished", pack_pictures)
+    app.connect("build-finished", mend_bibliography)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,59 @@
+"""Run notebooks from top to bottom and write them back, without what changes from run to run.
+
+    python tools/execute.py            # all notebooks
+    python tools/execute.py notebooks/01_gated_vs_expanded.ipynb
+
+Afterwards the README's table of verdicts is written anew from the numbers the notebooks glued.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Remove widget state, timings and the machine's Python version; number the cells' ids."""
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"
+        for key in ("execution", "collapsed", "ExecuteTime", "scrolled"):
+            cell.metadata.pop(key, None)
+    return notebook
+
+
+def execute(path: Path, timeout: int = 600) -> None:
+    """Execute ``path`` in its own folder with this interpreter and replace the file."""
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": path.parent}}
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", store_widget_state=False, resources=place
+    ).execute()
+    temporary = path.with_suffix(".tmp")
+    nbformat.write(strip(notebook), temporary)
+    os.replace(temporary, path)
+
+
+def main(arguments: list[str]) -> None:
+    os.environ["OPEN_THREADS_BARS"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    for path in [Path(a).resolve() for a in arguments] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        start = time.perf_counter()
+        print(f"{path.name} … ", end="", flush=True)
+        execute(path)
+        print(f"{time.perf_counter() - start:.0f} s")
+    import readme
+
+    readme.refresh()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
