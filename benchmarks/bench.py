@@ -90,7 +90,8 @@ def harvest(rows: int, rounds: int = 3) -> tuple[dict, Tensor]:
     from transformers import AutoModel
 
     from helpers.corpus import load_tokens
-    from helpers.lm import activations, load_lm, model_folder
+    from helpers.lm import activations, load_lm
+    from helpers.weights import model_folder
 
     tokens = load_tokens("eval")
     n, batch = -(-rows // (tokens.shape[1] - 1)), 32

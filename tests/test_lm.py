@@ -6,11 +6,12 @@ import pytest
 import torch
 from samples import seeded
 
-from helpers import lm as module
-from helpers.lm import Package, activations, load_lm, spliced_loss
+from helpers import weights as module
+from helpers.lm import activations, load_lm, spliced_loss
 from helpers.sae import build
 from helpers.store import sha256
 from helpers.training import train
+from helpers.weights import Package
 
 SITE = "blocks.1.hook_mlp_out"
 
