@@ -42,8 +42,9 @@ SPARSITY = {
     "expanded": (12.0, 10.0, 8.0, 7.0, 6.0),
     "gated": (12.0, 10.0, 8.0, 6.5, 5.0),
     "gated_shared_bias": (12.0, 10.0, 8.0, 6.5, 5.0),
-    "jumprelu": (6.0, 4.0, 2.5, 1.5, 1.0),
+    "jumprelu": (30.0, 20.0, 13.0, 8.0, 5.0),
 }
+JUMPRELU = {"bandwidth": 1.0, "threshold_rate": 10.0}  # θ has to go from 0.5 to 3 or so in a thousand steps
 CENTRAL = ("standard", "expanded", "gated")
 OTHERS = ("topk", "batchtopk", "jumprelu", "matryoshka")
 LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
@@ -54,6 +55,8 @@ def hyper(architecture: str, level: int) -> dict:
     """Sparsity hyperparameters of one level, from sparse (0) to dense (4)."""
     if architecture == "rescale_shift":
         architecture = "standard"
+    if architecture == "jumprelu":
+        return {"sparsity": SPARSITY[architecture][level], **JUMPRELU}
     return {"sparsity": SPARSITY[architecture][level]} if architecture in SPARSITY else {"k": K[level]}
 
 
@@ -203,8 +206,8 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
 def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
 
-    def points(architectures, seed, levels=LEVELS):
-        for level in (0, 2, 4) if reduced else levels:
+    def points(architectures, seed):
+        for level in (0, 2, 4) if reduced else LEVELS:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
@@ -214,10 +217,9 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     if reduced:
         return
     yield from points(("pca", "rescale_shift", "gated_shared_bias"), 0)
-    yield from points(OTHERS, 0, levels=(2,))
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
-    yield from points(OTHERS, 0, levels=(0, 4, 1, 3))
+    yield from points(OTHERS, 0)
     yield from points(("rescale_shift", "gated_shared_bias"), 1)
     yield from points(("rescale_shift", "gated_shared_bias"), 2)
     yield from points(("random",), 0)
