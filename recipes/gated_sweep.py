@@ -46,7 +46,6 @@ SPARSITY = {
 }
 JUMPRELU = {"bandwidth": 1.0, "threshold_rate": 10.0}  # θ has to go from 0.5 to 3 or so in a thousand steps
 CENTRAL = ("standard", "expanded", "gated")
-OTHERS = ("topk", "batchtopk", "jumprelu", "matryoshka")
 LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
 KEPT = [(name, site, 0, 2) for name in CENTRAL for site in SITES]
 
@@ -219,10 +218,10 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     yield from points(("pca", "rescale_shift", "gated_shared_bias"), 0)
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
-    yield from points(OTHERS, 0)
+    yield from points(("topk", "batchtopk", "jumprelu", "random"), 0)
     yield from points(("rescale_shift", "gated_shared_bias"), 1)
     yield from points(("rescale_shift", "gated_shared_bias"), 2)
-    yield from points(("random",), 0)
+    yield from points(("matryoshka",), 0)
 
 
 def main() -> None:
