@@ -1,23 +1,26 @@
 """Chapter 1's sweep: every arm, at two sites of the embedded model, over five sparsity levels and several seeds.
 
-    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--scheduler tcp://…]
+    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--extend] [--scheduler tcp://…]
 
 Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
 table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
-cache one by one, so the recipe can be stopped and started at will; `--until` writes the table from what is done then.
+cache one by one, so the recipe can be stopped and started at will; `--until` writes the table from what is done then,
+and `--extend` goes on from a shipped table where the cache is gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -25,7 +28,7 @@ from helpers.corpus import load_tokens
 from helpers.lm import activations, cross_entropy, load_lm
 from helpers.metrics import evaluate, loss_recovered
 from helpers.sae import SAE, RescaleShift, build, load, save
-from helpers.store import cache_dir, hardware, save_artifact
+from helpers.store import artifact, atomic, cache_dir, hardware, save_artifact
 from helpers.sweep import key_of, sweep
 from helpers.training import train
 from helpers.weights import model_folder
@@ -224,9 +227,25 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     yield from points(("matryoshka",), 0)
 
 
+def take_over(points: list[dict]) -> None:
+    """Put the shipped table's runs among the finished ones, so that a sweep can be extended on another machine."""
+    table = pd.read_csv(artifact("gated_sweep.csv"))
+    losses = load_file(artifact("gated_sweep_losses.safetensors"))
+    for point in points:
+        row = table[(table[list(point)] == list(point.values())).all(axis=1)] if {*point} <= {*table} else table[:0]
+        path = folder("runs") / f"{key_of(run, point)}.json"
+        if len(row) == 1 and not path.exists():
+            key = f"{point['architecture']}/{point['site']}/{point['seed']}/{point['level']}"
+            splits = dict(zip(("eval", "human"), losses[key].tolist(), strict=True))
+            result = json.loads(row.drop(columns=list(point)).dropna(axis=1).iloc[0].to_json())
+            with atomic(path) as scratch:
+                scratch.write_text(json.dumps(result | {"by_sequence": splits}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three levels, one seed")
+    parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
     args = parser.parse_args()
@@ -235,6 +254,8 @@ def main() -> None:
     for site in SITES:
         data(site, sequences)  # harvest before the workers start
     points = list(grid(sequences, args.reduced))
+    if args.extend:
+        take_over(points)
     table = sweep(
         run,
         points,
@@ -254,7 +275,7 @@ def main() -> None:
     done = {(r.architecture, r.site, r.seed, r.level) for r in table.itertuples()}
     for point in points:
         run_ = tuple(point[key] for key in ("architecture", "site", "seed", "level"))
-        if run_ in KEPT and run_ in done:
+        if run_ in KEPT and run_ in done and weights(point).exists():
             sae, acts = load(weights(point)), data(point["site"], sequences)
             sae.rescale(acts.scale)
             save_artifact(
