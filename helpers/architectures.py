@@ -122,11 +122,10 @@ class RescaleShift(GatedSharedBias):
 class JumpReLU(SAE):
     """JumpReLU: ``f = pre ⊙ 1[pre > θ]``, ``L = ‖x - x_hat(f)‖² + λ‖f‖₀``, θ trained through a rectangle kernel.
 
-    θ itself is the parameter (``threshold``), not its logarithm: under Adam ``exp(log θ)`` barely moves. Nor does θ get
-    far in a short run, a step being at most the learning rate: ``threshold_rate`` multiplies that for θ alone.
+    θ itself is the parameter (``threshold``), not its logarithm: under Adam ``exp(log θ)`` barely moves.
     """
 
-    defaults = {"sparsity": 1.0, "bandwidth": 0.2, "threshold_rate": 1.0}
+    defaults = {"sparsity": 1.0, "bandwidth": 0.2}
 
     def __init__(self, d_model: int, d_sae: int, **options):
         super().__init__(d_model, d_sae, **options)

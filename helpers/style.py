@@ -9,6 +9,7 @@ use ``MARKERS`` with it. Figures bring their own light panel, so they read on a 
 from __future__ import annotations
 
 import matplotlib
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 PANEL = "#fbfaf7"
 INK = "#222222"
@@ -94,3 +95,11 @@ def use() -> None:
             "axes.prop_cycle": matplotlib.cycler(color=list(dict.fromkeys(PALETTE.values()))),
         }
     )
+
+
+def log_axis(axis) -> None:
+    """Make one axis logarithmic, with plain numbers at 1, 2 and 5 times each power of ten."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

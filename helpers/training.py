@@ -74,10 +74,7 @@ def train(
             raise ValueError(f"{name}={share!r}; expected a share of the steps, from 0 to 1")
     generator = torch.Generator().manual_seed(seed)
     trainable = {n: p for n, p in sae.named_parameters() if p.requires_grad}
-    rest = [p for n, p in trainable.items() if n != "threshold"]
-    thresholds = [p for n, p in trainable.items() if n == "threshold"]
-    groups = [{"params": rest, "rate": 1.0}, {"params": thresholds, "rate": sae.hyper.get("threshold_rate", 1.0)}]
-    optimiser = torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+    optimiser = torch.optim.Adam(trainable.values(), lr=lr, betas=betas, fused=True)
     identity = {
         "architecture": architecture(sae), "d_model": sae.d_model, "d_sae": sae.d_sae, "hyper": sae.hyper,
         "steps": steps, "lr": lr, "betas": list(betas), "warmup": warmup, "decay": decay,
@@ -92,9 +89,8 @@ def train(
         _from(batches, begun, steps),
         strict=False,
     ):
-        now = lr * min(1.0, (step + 1) / max(1, warmup * steps), (steps - step) / max(1, decay * steps))
         for group in optimiser.param_groups:
-            group["lr"] = now * group["rate"]
+            group["lr"] = lr * min(1.0, (step + 1) / max(1, warmup * steps), (steps - step) / max(1, decay * steps))
         if step in revive_at:
             revive(sae, x, 100 * len(x), optimiser, trainable, generator)
         terms = sae.losses(x, view, generator)
@@ -106,7 +102,7 @@ def train(
         sae.project()
         done = step + 1
         if step % log_every == 0 or done == steps:
-            rows.append({"step": step, **{k: v.item() for k, v in terms.items()}, "lr": now, **_glance(sae, x)})
+            rows.append({"step": step, **{k: v.item() for k, v in terms.items()}, "lr": group["lr"], **_glance(sae, x)})
         if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
             _checkpoint(Path(checkpoint), sae, optimiser, trainable, generator, identity, done, rows)
     sae.eval()

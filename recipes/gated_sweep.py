@@ -35,19 +35,18 @@ from helpers.weights import model_folder
 
 from .harvest import SITES, Activations
 
-VERSION = 2  # raise it when a change makes kept runs incomparable
-D_SAE, BATCH, EVAL_SEQUENCES = 2304, 2048, 48
+VERSION = 3  # raise it when a change makes kept runs incomparable
+D_SAE, BATCH, LR, EVAL_SEQUENCES = 2304, 2048, 2e-3, 48
 LEVELS = (0, 4, 2, 1, 3)  # the ends first, so that an unfinished sweep already spans the frontier
 K = (8, 14, 24, 40, 64)
 # The L1 arms differ in the L0 that a given λ leads to. These grids were set from the L0 of short runs, fidelity unseen.
 SPARSITY = {
-    "standard": (6.5, 5.5, 4.5, 3.5, 2.7),
-    "expanded": (12.0, 10.0, 8.0, 7.0, 6.0),
-    "gated": (12.0, 10.0, 8.0, 6.5, 5.0),
-    "gated_shared_bias": (12.0, 10.0, 8.0, 6.5, 5.0),
-    "jumprelu": (30.0, 20.0, 13.0, 8.0, 5.0),
+    "standard": (0.32, 0.24, 0.18, 0.135, 0.1),
+    "expanded": (0.75, 0.55, 0.4, 0.29, 0.21),
+    "gated": (0.5, 0.36, 0.26, 0.18, 0.13),
+    "gated_shared_bias": (0.6, 0.43, 0.31, 0.22, 0.16),
+    "jumprelu": (0.03, 0.018, 0.011, 0.007, 0.004),
 }
-JUMPRELU = {"bandwidth": 1.0, "threshold_rate": 10.0}  # θ has to go from 0.5 to 3 or so in a thousand steps
 CENTRAL = ("standard", "expanded", "gated")
 LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
 KEPT = [(name, site, 0, 2) for name in CENTRAL for site in SITES]
@@ -58,7 +57,7 @@ def hyper(architecture: str, level: int) -> dict:
     if architecture == "rescale_shift":
         architecture = "standard"
     if architecture == "jumprelu":
-        return {"sparsity": SPARSITY[architecture][level], **JUMPRELU}
+        return {"sparsity": SPARSITY[architecture][level], "bandwidth": 0.05}
     return {"sparsity": SPARSITY[architecture][level]} if architecture in SPARSITY else {"k": K[level]}
 
 
@@ -151,7 +150,7 @@ def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **o
     place, acts = weights({**point, **options}), data(site, sequences)
     if place.exists():
         return load(place)
-    steps, lr, generator = len(acts) // BATCH, 1e-3, torch.Generator().manual_seed(seed)
+    steps, generator = len(acts) // BATCH, torch.Generator().manual_seed(seed)
     if architecture == "rescale_shift":
         sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **options)), steps // 4
     else:
@@ -160,7 +159,10 @@ def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **o
         sae.b_dec.data.copy_(acts.mean)
         sae.W_dec.requires_grad_(architecture != "random")
     checkpoint = place.parent / f"{place.name}.ckpt.safetensors"
-    log = train(sae, acts.batches(BATCH, seed), steps=steps, lr=lr, seed=seed, checkpoint=checkpoint, progress=False)
+    log = train(
+        sae, acts.batches(BATCH, seed), steps=steps, lr=LR, sparsity_warmup=0.5, seed=seed,
+        checkpoint=checkpoint, progress=False,
+    )  # fmt: skip
     save(sae, place)
     log.to_csv(place / "log.csv", index=False)
     checkpoint.unlink(missing_ok=True)
@@ -221,10 +223,12 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     yield from points(("pca", "rescale_shift", "gated_shared_bias"), 0)
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
-    yield from points(("topk", "batchtopk", "jumprelu", "random"), 0)
-    yield from points(("rescale_shift", "gated_shared_bias"), 1)
-    yield from points(("rescale_shift", "gated_shared_bias"), 2)
-    yield from points(("matryoshka",), 0)
+    yield from points(("gated_shared_bias",), 1)
+    yield from points(("gated_shared_bias",), 2)
+    yield from points(("topk", "batchtopk", "jumprelu"), 0)
+    yield from points(("rescale_shift",), 1)
+    yield from points(("rescale_shift",), 2)
+    yield from points(("matryoshka", "random"), 0)
 
 
 def take_over(points: list[dict]) -> None:

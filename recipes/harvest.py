@@ -59,7 +59,8 @@ class Activations:
     """All activations of one site, memory-mapped; ``batches(...)`` gives :func:`helpers.training.train` its function.
 
     Rows whose norm exceeds ``cutoff`` (``OUTLIER`` medians: attention sinks and their like) are left out. ``x`` is
-    scaled so that the total variance is ``d_model``; ``scale`` and ``mean`` (after scaling) say how.
+    scaled to a total variance of one; ``scale`` and ``mean`` (after scaling) say how. At a larger scale biases, which
+    Adam moves by the learning rate at most, take thousands of steps to arrive.
     """
 
     def __init__(self, tokens: Tensor, site: str):
@@ -71,7 +72,7 @@ class Activations:
         self.kept = torch.from_numpy(np.flatnonzero(norms <= self.cutoff))
         self.starts = np.concatenate([[0], np.cumsum([len(s) for s in self.shards])])
         sample = self.rows(torch.arange(0, len(self), max(1, len(self) // 20_000)), scale=1.0)
-        self.scale = float((sample.shape[1] / sample.double().var(0).sum()).sqrt())
+        self.scale = float(1 / sample.double().var(0).sum().sqrt())
         self.mean = sample.mean(0) * self.scale
 
     def __len__(self) -> int:
