@@ -1,6 +1,6 @@
 """Chapter 1's sweep: every arm, at two sites of the embedded model, over five sparsity levels and several seeds.
 
-    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--extend] [--scheduler tcp://…]
+    python -m recipes.gated_sweep [--reduced | --long] [--until MINUTES] [--extend] [--scheduler tcp://…]
 
 Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
 table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
@@ -39,7 +39,7 @@ VERSION = 3  # raise it when a change makes kept runs incomparable
 D_SAE, BATCH, LR, EVAL_SEQUENCES = 2304, 2048, 2e-3, 48
 LEVELS = (0, 4, 2, 1, 3)  # the ends first, so that an unfinished sweep already spans the frontier
 K = (8, 14, 24, 40, 64)
-# The L1 arms differ in the L0 that a given λ leads to. These grids were set from the L0 of short runs, fidelity unseen.
+# The same λ gives the L1 arms unequal L0, so each has a grid of its own, set from the L0 of trial runs.
 SPARSITY = {
     "standard": (0.32, 0.24, 0.18, 0.135, 0.1),
     "expanded": (0.75, 0.55, 0.4, 0.29, 0.21),
@@ -150,7 +150,8 @@ def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **o
     place, acts = weights({**point, **options}), data(site, sequences)
     if place.exists():
         return load(place)
-    steps, generator = len(acts) // BATCH, torch.Generator().manual_seed(seed)
+    steps = options.pop("epochs", 1) * (len(acts) // BATCH)
+    generator = torch.Generator().manual_seed(seed)
     if architecture == "rescale_shift":
         sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **options)), steps // 4
     else:
@@ -207,18 +208,18 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
     return {**row, "seconds": round(time.process_time() - begun)}
 
 
-def grid(sequences: int, reduced: bool) -> Iterator[dict]:
+def grid(sequences: int, reduced: bool, long: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
 
     def points(architectures, seed):
-        for level in (0, 2, 4) if reduced else LEVELS:
+        for level in (0, 2, 4) if reduced or long else LEVELS:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
-                    yield point | hyper(name, level)
+                    yield point | hyper(name, level) | ({"epochs": 3} if long else {})
 
     yield from points(CENTRAL, 0)
-    if reduced:
+    if reduced or long:
         return
     yield from points(("pca", "rescale_shift", "gated_shared_bias"), 0)
     yield from points(CENTRAL, 1)
@@ -250,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three levels, one seed")
     parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
+    parser.add_argument("--long", action="store_true", help="three epochs, three levels, one seed: does length matter?")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
     args = parser.parse_args()
@@ -257,7 +259,7 @@ def main() -> None:
     sequences = len(load_tokens("train")) // (8 if args.reduced else 1)
     for site in SITES:
         data(site, sequences)  # harvest before the workers start
-    points = list(grid(sequences, args.reduced))
+    points = list(grid(sequences, args.reduced, args.long))
     if args.extend:
         take_over(points)
     table = sweep(
@@ -267,14 +269,14 @@ def main() -> None:
         scheduler=args.scheduler,
         deadline=None if args.until is None else begun + 60 * args.until,
     )
-    name = "gated_sweep_reduced" if args.reduced else "gated_sweep"
+    name = "gated_sweep" + ("_reduced" if args.reduced else "_long" if args.long else "")
     losses = {f"{r.architecture}/{r.site}/{r.seed}/{r.level}": r.by_sequence for r in table.itertuples()}
     table = table.drop(columns="by_sequence")
     made = {"recipe": "python -m recipes.gated_sweep", "planned_runs": len(points), "finished_runs": len(table)}
     save_artifact(f"{name}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
     tensors = {key: torch.tensor([v["eval"], v["human"]]) for key, v in losses.items()}
     save_artifact(f"{name}_losses.safetensors", lambda path: save_file(tensors, path), **made, what=LOSSES)
-    if args.reduced:
+    if args.reduced or args.long:
         return
     done = {(r.architecture, r.site, r.seed, r.level) for r in table.itertuples()}
     for point in points:
