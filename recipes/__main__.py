@@ -9,18 +9,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-STEPS = {
-    "recipes.sample_corpus": False,
-    "recipes.human_text": False,
-    "recipes.toys": True,
-    "recipes.gated_sweep": True,
-}
+FULL = (
+    ["recipes.sample_corpus"],
+    ["recipes.human_text"],
+    ["recipes.toys"],
+    ["recipes.gated_sweep"],
+    ["recipes.gated_sweep", "--long"],
+)
+REDUCED = (["recipes.toys", "--reduced"], ["recipes.gated_sweep", "--reduced"], ["recipes.compare"])
 
-reduced = "--reduced" in sys.argv[1:]
-for module, has_reduced in STEPS.items():
-    if reduced and not has_reduced:
-        continue
-    print(f"== {module}", flush=True)
-    subprocess.run([sys.executable, "-m", module, *(["--reduced"] if reduced else [])], check=True)
-if reduced:
-    subprocess.run([sys.executable, "-m", "recipes.compare"], check=True)
+for step in REDUCED if "--reduced" in sys.argv[1:] else FULL:
+    print("==", *step, flush=True)
+    subprocess.run([sys.executable, "-m", *step], check=True)
