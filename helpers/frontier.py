@@ -94,6 +94,8 @@ def bootstrap_share(
         curves = {}
         for name in arms:
             part = rows[(rows.seed == s) & (rows.architecture == name)].sort_values("l0")
+            if len(part) < 2:
+                raise ValueError(f"arm {name!r} has {len(part)} runs at site={site!r}, seed {s}; a frontier needs two")
             runs = np.stack([losses[f"{name}/{site}/{s}/{level}"][split] for level in part.level])
             clean, spliced, zero = np.einsum("rks,ns->knr", runs, weights)
             curves[name] = (part.l0.to_numpy(), (zero - spliced) / (zero - clean))
