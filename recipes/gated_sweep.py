@@ -218,10 +218,9 @@ def grid(sequences: int, reduced: bool, long: bool) -> Iterator[dict]:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
                     yield point | hyper(name, level) | ({"epochs": 3} if long else {})
 
-    yield from points(CENTRAL if reduced or long else CENTRAL + ("gated_shared_bias",), 0)
+    yield from points(CENTRAL if reduced or long else (*CENTRAL, "gated_shared_bias", "rescale_shift", "pca"), 0)
     if reduced or long:
         return
-    yield from points(("pca", "rescale_shift"), 0)
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
     yield from points(("gated_shared_bias",), 1)
