@@ -216,7 +216,7 @@ def grid(sequences: int, reduced: bool, long: bool) -> Iterator[dict]:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
-                    yield point | hyper(name, level) | ({"epochs": 3} if long else {})
+                    yield point | hyper(name, level) | ({"epochs": 3} if reduced or long else {})
 
     yield from points(CENTRAL if reduced or long else (*CENTRAL, "gated_shared_bias", "rescale_shift", "pca"), 0)
     if reduced or long:
@@ -248,9 +248,9 @@ def take_over(points: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three levels, one seed")
+    parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three times over; three levels, one seed")
     parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
-    parser.add_argument("--long", action="store_true", help="three epochs, three levels, one seed: does length matter?")
+    parser.add_argument("--long", action="store_true", help="three epochs; three levels, one seed: does length matter?")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
     args = parser.parse_args()
