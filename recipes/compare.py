@@ -1,6 +1,6 @@
 """Hold the reduced computations against the shipped ones: `python -m recipes.compare`. Exits 1 if they disagree.
 
-* Sweep: an eighth of the tokens three times over, three levels, one seed. The share's 95% interval must overlap the shipped one.
+* Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 """
 

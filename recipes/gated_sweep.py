@@ -248,7 +248,7 @@ def take_over(points: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, three times over; three levels, one seed")
+    parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, thrice; 3 levels, one seed")
     parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
     parser.add_argument("--long", action="store_true", help="three epochs; three levels, one seed: does length matter?")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
