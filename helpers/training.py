@@ -36,6 +36,7 @@ def train(
     warmup: float = 0.05,
     decay: float = 0.2,
     sparsity_warmup: float = 0.1,
+    clip: float | None = None,
     revive_at: tuple[int, ...] = (),
     seed: int = 0,
     view=fastest,
@@ -55,6 +56,8 @@ def train(
         Of Adam. β₁ = 0 follows the gated SAE paper.
     warmup, decay, sparsity_warmup
         Shares of ``steps`` over which the learning rate rises, falls to zero at the end, and the sparsity term rises.
+    clip
+        Largest norm of the whole gradient; longer ones are shortened to it. A guard against runaway steps.
     revive_at
         Steps at which features silent for 100 batches are pointed at badly reconstructed inputs (see :func:`revive`).
     seed
@@ -72,13 +75,15 @@ def train(
     for name, share in (("warmup", warmup), ("decay", decay), ("sparsity_warmup", sparsity_warmup)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name}={share!r}; expected a share of the steps, from 0 to 1")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip={clip!r}; expected a positive number or None")
     generator = torch.Generator().manual_seed(seed)
     trainable = {n: p for n, p in sae.named_parameters() if p.requires_grad}
     optimiser = torch.optim.Adam(trainable.values(), lr=lr, betas=betas, fused=True)
     identity = {
         "architecture": architecture(sae), "d_model": sae.d_model, "d_sae": sae.d_sae, "hyper": sae.hyper,
         "steps": steps, "lr": lr, "betas": list(betas), "warmup": warmup, "decay": decay,
-        "sparsity_warmup": sparsity_warmup, "revive_at": list(revive_at), "seed": seed,
+        "sparsity_warmup": sparsity_warmup, "clip": clip, "revive_at": list(revive_at), "seed": seed,
     }  # fmt: skip
     begun, rows = 0, []
     if checkpoint is not None and Path(checkpoint).exists():
@@ -98,6 +103,8 @@ def train(
             terms["sparsity"] = terms["sparsity"] * min(1.0, (step + 1) / max(1, sparsity_warmup * steps))
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(trainable.values(), clip)
         optimiser.step()
         sae.project()
         done = step + 1

@@ -35,7 +35,7 @@ from helpers.weights import model_folder
 
 from .harvest import SITES, Activations
 
-VERSION = 4  # raise it when a change makes kept runs incomparable
+VERSION = 5  # raise it when a change makes kept runs incomparable
 D_SAE, BATCH, LR, EVAL_SEQUENCES = 2304, 512, 2e-3, 48
 LEVELS = (0, 2, 4, 1, 3)  # far apart first, so that an unfinished sweep already spans the frontier
 K = (8, 14, 24, 40, 64)
@@ -161,7 +161,7 @@ def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **o
         sae.W_dec.requires_grad_(architecture != "random")
     checkpoint = place.parent / f"{place.name}.ckpt.safetensors"
     log = train(
-        sae, acts.batches(BATCH, seed), steps=steps, lr=LR, sparsity_warmup=0.5, seed=seed,
+        sae, acts.batches(BATCH, seed), steps=steps, lr=LR, sparsity_warmup=0.5, clip=1.0, seed=seed,
         checkpoint=checkpoint, checkpoint_every=1000, progress=False,
     )  # fmt: skip
     save(sae, place)

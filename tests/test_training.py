@@ -261,3 +261,24 @@ def test_training_lowers_the_loss_and_recovers_the_features():
     assert start < 0.7 < 0.9 < feature_recovery(sae.W_dec, toy.features)
     assert list(log["step"]) == [0, 100, 200, 300, 400, 500, 599]
     assert not sae.training
+
+
+def test_clipping_bounds_the_gradient_that_the_optimiser_sees():
+    seen = {}
+    for clip in (None, 1e-3):
+        sae = new("standard", sparsity=0.1)
+        norms = seen[clip] = []
+        project = sae.project
+
+        def watch(sae=sae, norms=norms, project=project):
+            norms.append(torch.stack([p.grad.norm() for p in sae.parameters()]).norm().item())
+            project()
+
+        sae.project = watch
+        train(sae, batch, steps=5, lr=1e-3, clip=clip, progress=False)
+    assert min(seen[None]) > 1e-2 and max(seen[1e-3]) < 1.001e-3
+
+
+def test_a_clip_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="clip=0"):
+        train(new("standard", sparsity=0.1), batch, steps=5, lr=1e-3, clip=0)
