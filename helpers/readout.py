@@ -75,10 +75,11 @@ def tally(
     step = max(1, CHUNK_BYTES // (4 * BLOCK * (n + width))) * BLOCK
 
     x = np.zeros((width, n), dtype=np.float32)
-    for low in range(0, int(rows[-1]) + 1, step):
+    used = int(rows[-1]) + 1
+    for low in range(0, used, step):
         a, b = np.searchsorted(rows, (low, low + step))
-        part = directions(n, low, low + step, seed)
-        mix = np.zeros((width, step), dtype=np.float32)
+        part = directions(n, low, min(low + step, used), seed)
+        mix = np.zeros((width, len(part)), dtype=np.float32)
         mix[columns[a:b], rows[a:b] - low] = sizes[a:b]
         x += mix @ part
 

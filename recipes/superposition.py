@@ -127,7 +127,9 @@ def read(readout: str, l: int, seed: int, count: int, steps: int) -> tuple[np.nd
     if readout == "autoencoder":
         values = np.maximum(x @ D.T + bias, 0)
     elif readout == "omp":
-        values = orthogonal_mp(D.T, x.T, n_nonzero_coefs=l).reshape(M, count).T
+        with warnings.catch_warnings():  # it says when it gives up, which shows as an error below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            values = orthogonal_mp(D.T, x.T, n_nonzero_coefs=l).reshape(M, count).T
     elif readout == "basis_pursuit":  # the end of the positive lasso path: least L1 norm among exact solutions
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
