@@ -1,0 +1,118 @@
+"""Streaming Monte Carlo of threshold readout: speed against plain numpy, peak memory, two processes against one.
+
+    python -m benchmarks.superposition [--rounds N]
+
+Prints one markdown table. The two contenders step in turns on the same sizes, so that a slow minute of the machine is
+everybody's; the unit is directions × trials per second, median over rounds. Memory is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from statistics import median
+
+import numpy as np
+
+N, M, L, TRIALS = 768, 24576, 9, 256
+LARGE = {"n": 1024, "m": 10**6, "l": [12], "trials": 32, "seed": 0}
+
+
+def plain(n: int, m: int, l: int, trials: int, seed: int) -> tuple[int, int]:
+    """What one writes first: keep all directions, read one trial after the other. Trials with an error, errors."""
+    rng = np.random.default_rng(seed)
+    D = rng.standard_normal((m, n))
+    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    some = errors = 0
+    for _ in range(trials):
+        active = rng.choice(m, l, replace=False)
+        truth = np.zeros(m, dtype=bool)
+        truth[active] = True
+        wrong = ((D @ D[active].sum(0) > 0.5) != truth).sum()
+        some, errors = some + (wrong > 0), errors + wrong
+    return int(some), int(errors)
+
+
+def here(n: int, m: int, l: int, trials: int, seed: int) -> tuple[int, int]:
+    from helpers.readout import tally
+
+    counts = tally(n, m, [l], trials, seed)
+    wrong = np.array(counts["false_alarms"]) + np.array(counts["misses"])
+    return int((wrong > 0).sum()), int(wrong.sum())
+
+
+def race(rounds: int, trials: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Directions × trials per second of both, and the share of trials with an error, in alternating turns."""
+    seconds, found = {plain: [], here: []}, {plain: 0, here: 0}
+    for f in seconds:
+        f(N, 1024, L, 8, 0)
+    for turn in range(rounds):
+        for f in (plain, here) if turn % 2 else (here, plain):
+            begun = time.perf_counter()
+            found[f] += f(N, M, L, trials, turn)[0]
+            seconds[f].append(time.perf_counter() - begun)
+    rate = {f.__name__: M * trials / median(s) for f, s in seconds.items()}
+    return rate, {f.__name__: found[f] / (trials * rounds) for f in found}
+
+
+def alone(code: str) -> dict:
+    """Run ``code`` in a fresh process; it prints one JSON object."""
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ)
+    return json.loads(out.stdout)
+
+
+def memory() -> float:
+    """Peak resident memory (MB) of a process that tallies a million directions."""
+    code = f"import benchmarks.superposition as b; b.peak({LARGE!r})"
+    return alone(code)["mb"]
+
+
+def peak(point: dict) -> None:
+    from helpers.readout import tally
+
+    tally(**point)
+    print(json.dumps({"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def parallel(processes: int) -> float:
+    """Seconds for sixteen dictionaries, cold cache, with so many processes (their start included)."""
+    from helpers.readout import monte_carlo
+
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        monte_carlo(N, M, [L], trials=TRIALS, seeds=range(16), folder=folder, processes=processes)
+        return time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    os.environ["OPEN_THREADS_BARS"] = "0"
+    rows = []
+    for trials in (32, TRIALS):
+        rate, share = race(rounds, trials)
+        rows.append((f"n={N}, m={M}, {trials} trials a dictionary: plain numpy, directions × trials/s",
+                     f"{rate['plain']:.3g}", "1"))  # fmt: skip
+        rows.append(("the same, streamed", f"{rate['here']:.3g}", f"{rate['here'] / rate['plain']:.1f}"))
+    rows.append(("share of trials with an error, plain / streamed", f"{share['plain']:.3f} / {share['here']:.3f}", ""))
+    mb, stored = memory(), LARGE["n"] * LARGE["m"] * 4 / 2**20
+    rows.append((f"peak memory at m={LARGE['m']}, n={LARGE['n']}, MB (of 2048)", f"{mb:.0f}", f"{mb / 2048:.2f}"))
+    rows.append(("the directions alone, if stored in single precision, MB", f"{stored:.0f}", f"{stored / 2048:.2f}"))
+    one, two = parallel(1), parallel(2)
+    rows.append(("16 dictionaries, one process, s", f"{one:.1f}", "1"))
+    rows.append(("two processes, s", f"{two:.1f}", f"{one / two:.2f}"))
+    print("| what | measured | ratio |\n|---|---|---|")
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+if __name__ == "__main__":
+    from benchmarks import superposition
+
+    superposition.main()

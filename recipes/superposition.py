@@ -1,0 +1,224 @@
+"""Chapter 3's Monte Carlo: random directions of every size, other readouts, and patterns that are not independent.
+
+    python -m recipes.superposition [--reduced] [--processes N] [--scheduler tcp://…]
+
+Writes three small tables, `artifacts/superposition_{noise,readouts,patterns}.csv`. Nothing is drawn without a seed, and
+pieces are kept in the cache as they finish.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers.readout import directions, monte_carlo
+from helpers.store import cache_dir, save_artifact
+from helpers.sweep import sweep
+
+MILLION = 10**6
+N, M = 128, 1024  # sizes of the comparison of readouts
+ACTIVE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+READOUTS = ("linear", "threshold", "optimised", "omp", "basis_pursuit", "autoencoder")
+PATTERNS = ("uniform", "coin", "groups", "bursts")
+
+
+def studies(reduced: bool) -> list[dict]:
+    """Points of the noise table: what is drawn, and how often. The seeds are 0, 1, 2, …"""
+    less = 8 if reduced else 1
+    rows = [  # the figures quoted when the dispute was set out
+        {"study": "quoted", "n": 512, "m": 8192, "l": [7, 14, 64, 512], "trials": 64, "seeds": 64 // less},
+        {"study": "quoted", "n": 768, "m": 24576, "l": [9, 14], "trials": 64, "seeds": 48 // less},
+    ]
+    for n, seeds in ((16, 256), (64, 128), (256, 64), (1024, 24), (4096, 8), (16384, 3)):
+        m = min(16 * n, 65536)
+        post = n / (8 * np.log(m))
+        l = sorted({max(1, round(post * k)) for k in (0.5, 0.75, 1, 1.25, 1.5, 2)} | {n // 4})
+        rows.append({"study": "sizes", "n": n, "m": m, "l": l, "trials": 32, "seeds": max(2, seeds // less)})
+    for n, seeds, trials in ((16, 16, 32), (256, 12, 32), (1024, 5, 32), (16384, 2, 32)):
+        post = n / (8 * np.log(MILLION))
+        l = sorted({max(1, round(post * k)) for k in (0.75, 1, 1.25)})
+        if not reduced or n < 1024:
+            rows.append(
+                {"study": "million", "n": n, "m": MILLION, "l": l, "trials": trials, "seeds": max(2, seeds // less)}
+            )
+    for m in (1024, 4096, 16384, 65536):
+        l = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 32, 64]
+        rows.append({"study": "phase", "n": 512, "m": m, "l": l, "trials": 32, "seeds": 24 // less})
+    for n in (4, 8, 16, 32, 64, 128, 256):
+        rows.append({"study": "small", "n": n, "m": 256, "l": [max(1, n // 8)], "trials": 64, "seeds": 400 // less})
+    for amplitude in ("unit", "uniform", "exponential"):
+        l = [2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 64]
+        row = {"study": "amplitudes", "n": 512, "m": 8192, "l": l, "trials": 32, "seeds": 16 // less}
+        rows.append(row | {"amplitude": amplitude})
+    return rows
+
+
+def noise(reduced: bool, **where) -> pd.DataFrame:
+    tables = []
+    for row in studies(reduced):
+        study, seeds = row["study"], range(row["seeds"])
+        parts = -(-row["n"] * row["m"] // 2**31)  # a piece is a minute or so
+        rest = {k: v for k, v in row.items() if k not in ("study", "seeds")}
+        table = monte_carlo(**rest, seeds=seeds, parts=parts, folder=cache_dir() / "runs", **where)
+        tables.append(table.assign(study=study, amplitude=row.get("amplitude", "unit"), seeds=len(seeds)))
+        print(table[["n", "m", "l", "per_feature", "any"]].to_string(index=False), flush=True)
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["study", "amplitude", *(c for c in whole if c not in ("study", "amplitude"))]]
+
+
+def signals(D: np.ndarray, l: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` sums of ``l`` rows of ``D``: ``x (count, n)`` and the codes ``f (count, m)``, zeros and ones."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, l], counter=[0, 0, 0, 2]))
+    f = np.zeros((count, len(D)), dtype=np.float32)
+    np.put_along_axis(f, np.stack([rng.choice(len(D), l, replace=False) for _ in range(count)]), 1, axis=1)
+    return f @ D, f
+
+
+@cache
+def optimised(seed: int, n: int = N, m: int = M, steps: int = 600) -> np.ndarray:
+    """Directions moved apart: Adam on the log of the mean eighth power of their overlaps, from random ones."""
+    D = torch.from_numpy(directions(n, 0, m, seed)).requires_grad_()
+    adam = torch.optim.Adam([D], lr=1e-2)
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
+        unit = torch.nn.functional.normalize(D, dim=1)
+        overlap = (unit @ unit.T).fill_diagonal_(0)
+        loss = overlap.pow(8).mean().log()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return torch.nn.functional.normalize(D.detach(), dim=1).numpy()
+
+
+def autoencoder(l: int, seed: int, steps: int, n: int = N, m: int = M) -> tuple[np.ndarray, np.ndarray]:
+    """``W (m, n)`` and ``b (m,)`` of f̂ = ReLU(W Wᵀ f + b), trained to return sums of ``l`` ones out of ``m``."""
+    generator = torch.Generator().manual_seed(seed)
+    W = torch.from_numpy(directions(n, 0, m, seed)).requires_grad_()
+    b = torch.zeros(m, requires_grad=True)
+    adam = torch.optim.Adam([W, b], lr=3e-3)
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
+        picks = torch.rand(256, m, generator=generator).topk(l, dim=1).indices
+        f = torch.zeros(256, m).scatter_(1, picks, 1.0)
+        loss = (torch.relu(f @ W @ W.T + b) - f).pow(2).sum(1).mean() / l
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return W.detach().numpy(), b.detach().numpy()
+
+
+def read(readout: str, l: int, seed: int, count: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``f (count, m)`` true, the readout's values for it, and which features it says are on (bool)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import lars_path, orthogonal_mp
+
+    bias = 0.0
+    if readout == "autoencoder":
+        D, bias = autoencoder(l, seed, steps)
+    else:
+        D = optimised(seed) if readout == "optimised" else directions(N, 0, M, seed)
+    x, f = signals(D, l, count, seed)
+    if readout == "autoencoder":
+        values = np.maximum(x @ D.T + bias, 0)
+    elif readout == "omp":
+        with warnings.catch_warnings():  # it says when it gives up, which shows as an error below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            values = orthogonal_mp(D.T, x.T, n_nonzero_coefs=l).reshape(M, count).T
+    elif readout == "basis_pursuit":  # the end of the positive lasso path: least L1 norm among exact solutions
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            paths = [lars_path(D.T.astype(float), row.astype(float), method="lasso", positive=True) for row in x]
+        values = np.stack([coefficients[:, -1] for _, _, coefficients in paths])
+    else:
+        values = x @ D.T
+    if readout == "linear":  # no threshold: the l largest, which supposes that l is known
+        on = np.zeros_like(f, dtype=bool)
+        np.put_along_axis(on, np.argpartition(-values, l - 1, axis=1)[:, :l], True, axis=1)
+    else:
+        on = values > 0.5
+    return f, values if readout != "threshold" and readout != "optimised" else on.astype(float), on
+
+
+def compare(readout: str, l: int, seed: int, count: int, steps: int) -> dict:
+    """One row of the readout table."""
+    begun = time.process_time()
+    f, values, on = read(readout, l, seed, count, steps)
+    wrong = on != (f > 0)
+    return {
+        "any": float(wrong.any(1).mean()), "per_feature": float(wrong.mean()),
+        "squared_error": float(((values - f) ** 2).sum() / f.sum()),
+        "seconds": round(time.process_time() - begun, 1),
+    }  # fmt: skip
+
+
+def pattern(kind: str, m: int, l: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``(count, m)`` ones and zeros with ``l`` ones on average.
+
+    ``uniform``: exactly l, any of them. ``coin``: each feature by itself. ``groups``: l/8 of the m/8 fixed groups of
+    eight, whole. ``bursts``: each by itself, but at a rate that is ½ or 3 times the usual for all (P = 0.8, 0.2).
+    """
+    if kind in ("coin", "bursts"):
+        rate = np.where(rng.random((count, 1)) < 0.8, 0.5, 3.0) if kind == "bursts" else 1.0
+        return (rng.random((count, m)) < rate * l / m).astype(np.float32)
+    size = 8 if kind == "groups" else 1
+    f = np.zeros((count, m // size), dtype=np.float32)
+    np.put_along_axis(f, np.argsort(rng.random(f.shape), axis=1)[:, : l // size], 1, axis=1)
+    return f.repeat(size, axis=1)
+
+
+def correlated(kind: str, seed: int, count: int, n: int = 512, m: int = 2048, l: int = 16) -> dict:
+    """Noise of active features under one activation pattern: its size, and how much of it is the same every time."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, PATTERNS.index(kind)], counter=[0, 0, 0, 3]))
+    D, f = directions(n, 0, m, seed), pattern(kind, m, l, count, rng)
+    y = (f @ D) @ D.T
+    on, suffered = f > 0, y - f
+    times = on.sum(0)
+    mean = (suffered * on).sum(0) / np.maximum(times, 1)
+    power = float((suffered**2 * on).sum() / on.sum())
+    busy = times > 1
+    within = ((suffered - mean) ** 2 * on)[:, busy].sum() / (times[busy] - 1).sum()
+    return {
+        "active": float(f.sum(1).mean()), "active_sq": float((f.sum(1) ** 2).mean()), "power": power,
+        "constant": float(1 - within / power), "false_alarm": float(((y > 0.5) & ~on).sum() / (~on).sum()),
+        "miss": float(((y < 0.5) & on).sum() / on.sum()),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reduced", action="store_true", help="an eighth of the draws, fewer sizes")
+    parser.add_argument("--processes", type=int, help="local processes (default: as many as cores)")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler")
+    args = parser.parse_args()
+    where = {"processes": args.processes, "scheduler": args.scheduler}
+    seeds, count, steps, active = (2, 50, 100, ACTIVE[:6:2]) if args.reduced else (4, 150, 800, ACTIVE)
+    many = {"folder": cache_dir() / "runs", **where}
+    begun = time.time()
+
+    def keep(name: str, table: pd.DataFrame, n_seeds: int) -> None:
+        nonlocal begun
+        save_artifact(
+            f"superposition_{name}{'_reduced' if args.reduced else ''}.csv",
+            lambda path: table.to_csv(path, index=False, float_format="%.6g"),
+            recipe="python -m recipes.superposition", seed=list(range(n_seeds)), seconds=round(time.time() - begun),
+        )  # fmt: skip
+        begun = time.time()
+
+    grid = [{"kind": k, "seed": s, "count": 2000} for k in PATTERNS for s in range(3 * seeds)]
+    keep("patterns", sweep(correlated, grid, **many), 3 * seeds)
+    settings = {"count": count, "steps": steps}
+    grid = [{"readout": r, "l": l, "seed": s, **settings} for r in READOUTS for l in active for s in range(seeds)]
+    keep("readouts", sweep(compare, grid, **many), seeds)
+    keep("noise", noise(args.reduced, **where), max(row["seeds"] for row in studies(args.reduced)))
+
+
+if __name__ == "__main__":
+    from recipes import superposition  # under its own name, so that worker processes can import what they are sent
+
+    superposition.main()
