@@ -1,108 +1,103 @@
-"""Directions: how close rows are to each other, and how close random ones would be.
+"""How directions lie: cosines between a dictionary's rows, what chance alone would give, and whether there are hubs.
 
-``rows`` are ``(n, d)``; lengths never matter, only directions. Cosines are computed in chunks of query rows, so memory
-is one chunk of ``(chunk, n)`` products. The laws are of *isotropic* random directions; for others see
-:func:`covariance_directions`.
+The object is always ``rows (n, d_model)``, of any non-zero norms; a row's *k-th largest cosine* is the k-th largest of
+its n-1 cosines with the others. For isotropic random rows those n-1 cosines are independent of each other, with
+
+    (1 + cos) / 2 ~ Beta((d-1)/2, (d-1)/2)        and        cos² ~ Beta(1/2, (d-1)/2),
+
+so :func:`random_kth_cosine` has their order statistics in closed form. Activations are not isotropic:
+:func:`covariance_directions` and :func:`data_directions` draw directions from where activations lie.
+Lower bounds on what any rows can reach, and rows that come near them, are in :mod:`helpers.packing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from math import comb
+from math import isqrt, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from .progress import progress
 
 
+def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
+    """``rows (n, d_model)`` scaled to norm 1, in their own precision (at least float32).
+
+    Raises ValueError for anything but a matrix of finite floating numbers, and for a row of zeros: it has no direction.
+    """
+    if rows.ndim != 2 or not rows.is_floating_point():
+        raise ValueError(f"{name} has shape {tuple(rows.shape)}, {rows.dtype}; expected floating (n, d_model)")
+    unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+    largest = torch.linalg.vector_norm(unit, float("inf"), dim=1, keepdim=True)  # first, so that no square overflows
+    for bad, what in ((~largest.isfinite(), "holds NaN or infinity"), (largest == 0, "is all zeros")):
+        if bad.any():
+            raise ValueError(f"{name}: row {int(bad[:, 0].nonzero()[0])} {what} ({int(bad.sum())} such rows)")
+    unit = unit / largest
+    return unit.div_(torch.linalg.vector_norm(unit, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
+
+
+def _cosines(rows: Tensor, chunk: int, absolute: bool, width: int = 0) -> Iterator[tuple[int, Tensor]]:
+    """For each ``chunk`` of rows, from which one on, and its (absolute) cosines with all rows: ``(chunk, width or n)``.
+
+    A row's entry for itself, and any column past n, is -inf. The buffer is the same every time.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk!r}; expected a positive number of rows")
+    unit = unit_rows(rows)
+    n = len(unit)
+    buffer = unit.new_full((min(chunk, n), max(width, n)), -torch.inf)
+    for start in progress(range(0, n, chunk), desc="cosines", delay=2):
+        part = unit[start : start + chunk]
+        block = buffer[: len(part)]
+        torch.mm(part, unit.T, out=block[:, :n])
+        if absolute:
+            block[:, :n].abs_()
+        own = torch.arange(len(part), device=block.device)
+        block[own, start + own] = -torch.inf
+        yield start, block
+
+
+@torch.no_grad()
 def kth_largest_cosine(
-    rows: Tensor, ks: Sequence[int] = (1, 10, 100), absolute: bool = False, chunk: int = 512, show: bool = False
+    rows: Tensor, ks: Sequence[int] = (1, 10, 100), absolute: bool = False, chunk: int = 256
 ) -> Tensor:
-    """For each row the k-th largest cosine with the *other* rows, for every k in ``ks``: ``(n, len(ks))``.
+    """For each row and each k, the k-th largest of its (absolute) cosines with the other rows: ``(n, len(ks))``.
 
-    Exact. Of each query only candidates are sorted: if the other rows fall into groups, the k-th largest of the groups'
-    maxima is no larger than the k-th largest of all, so nothing below it matters. ``absolute`` ranks |cos| instead.
+    Exact, and streamed: memory is a normalised copy of ``rows`` and ``(chunk, n)`` cosines. Columns are dealt into
+    blocks; the K blocks with the largest maxima hold the K largest values, since each has one that is at least as large
+    as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked.
 
-    Raises ``ValueError`` for rows that are not a finite floating ``(n, d)`` tensor, rows of length zero, and ks outside
-    ``1 … n - 1``.
+    Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
     """
-    unit = _unit(rows)
-    ks, n = list(ks), len(unit)
-    if not ks or not all(isinstance(k, int) and 1 <= k < n for k in ks):
-        raise ValueError(f"ks={tuple(ks)!r}; expected integers from 1 to n - 1 = {n - 1}")
-    out = torch.empty(n, len(ks), dtype=unit.dtype)
-    for start, products in _products(unit, absolute, chunk, show):
-        largest = _largest(products, max(ks))
-        out[start : start + len(products)] = largest[:, [k - 1 for k in ks]]
-    return out
-
-
-def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """Index of each row's nearest other row by cosine, and that cosine: ``(n,)`` and ``(n,)``."""
-    unit = _unit(rows)
-    found = [products.max(1) for _, products in _products(unit, absolute, chunk, False)]
-    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
-
-
-def in_degree(neighbours: Tensor, n: int) -> Tensor:
-    """How often each of ``n`` rows is somebody's nearest neighbour: ``(n,)``."""
-    return torch.bincount(neighbours, minlength=n)
-
-
-@dataclass(frozen=True)
-class Hubness:
-    """Whether few rows are the neighbours of many: skewness of the in-degrees, the largest, and a p-value."""
-
-    skewness: float
-    largest: int
-    p_value: float
-
-
-def hubness(neighbours: Tensor, generator: torch.Generator, draws: int = 999) -> Hubness:
-    """Skewness of in-degrees (Radovanović et al. 2010), tested against neighbours drawn at random.
-
-    ``neighbours (n,)`` as from :func:`nearest_neighbours`. Under the null every row's neighbour is any other row with
-    equal probability. The p-value is one-sided: the share of ``draws`` at least as skewed, the observation counted in.
-    """
-    n = len(neighbours)
-    if n < 3 or neighbours.ndim != 1 or neighbours.is_floating_point():
-        raise ValueError(f"neighbours is {tuple(neighbours.shape)} of {neighbours.dtype}; expected (n ≥ 3,) integers")
-
-    def skew(index: Tensor) -> float:
-        return float(stats.skew(in_degree(index, n).numpy()))
-
-    seen, own = skew(neighbours), torch.arange(n)
-    null = []
-    for _ in range(draws):
-        other = torch.randint(n - 1, (n,), generator=generator)
-        null.append(skew(other + (other >= own)))  # anybody but oneself
-    p = (1 + sum(value >= seen for value in null)) / (1 + draws)
-    return Hubness(seen, int(in_degree(neighbours, n).max()), p)
-
-
-def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """``n`` directions drawn from N(0, cov(x)), for activations ``x (samples, d)``: random, but not isotropic."""
-    if x.ndim != 2 or len(x) < 2 or not x.isfinite().all():
-        raise ValueError(f"x has shape {tuple(x.shape)}; expected at least two finite rows (samples, d)")
-    centred = (x - x.mean(0)).double()
-    values, vectors = torch.linalg.eigh(centred.T @ centred / (len(x) - 1))
-    root = vectors * values.clamp_min(0).sqrt()
-    return _unit((torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64) @ root.T).to(x.dtype))
+    if not isinstance(ks, Sequence) or not ks or any(k != int(k) or k < 1 for k in ks):
+        raise ValueError(f"ks={ks!r}; expected a sequence of positive integers")
+    n, most = len(rows) if rows.ndim else 0, int(max(ks))
+    if rows.ndim == 2 and n <= most:
+        raise ValueError(f"rows has {n} rows, so {max(n - 1, 0)} cosines each; k={most} needs at least {most + 1} rows")
+    size = max(isqrt(max(n, 1) // most), 1)  # balances ranking n/size maxima against ranking most·size values
+    blocks = -(-n // size)
+    picked = torch.tensor([int(k) - 1 for k in ks], device=rows.device)
+    out = []
+    for _, cosines in _cosines(rows, chunk, absolute, width=size * blocks):
+        if size > 1:
+            dealt = cosines.view(len(cosines), size, blocks)
+            best = dealt.amax(1).topk(most, dim=1, sorted=False).indices
+            cosines = dealt.gather(2, best[:, None].expand(-1, size, -1)).flatten(1)
+        out.append(cosines.topk(most, dim=1).values.index_select(1, picked))
+    return torch.cat(out).clamp_(-1, 1)
 
 
 @dataclass(frozen=True)
 class KthCosine:
-    """Law of the k-th largest cosine of one random direction with ``n - 1`` others, all isotropic in ``d`` dimensions.
+    """The law of one row's k-th largest (absolute) cosine among n isotropic random rows; frozen, scipy-like methods.
 
-    (1 + cos)/2 is Beta((d-1)/2, (d-1)/2), and cos² is Beta(1/2, (d-1)/2). The upper tail probability of the k-th
-    largest of N = n - 1 draws is Beta(k, N - k + 1). Everything is computed through upper tails, which keeps small
-    probabilities exact. (Within a set of random rows the draws of different rows depend on each other; each row's own
-    law is this one.)
+    With ``S(x) = P(cos > x)``, S at the k-th largest of n-1 draws is Beta(k, n-k). Everything goes through S, never
+    through 1-S: at n = 10⁷ the S that matter are near 10⁻⁷. Moments are integrals over the quantile's normal score.
     """
 
     n: int
@@ -110,140 +105,193 @@ class KthCosine:
     k: int
     absolute: bool = False
 
-    @cached_property
-    def _tail(self):
-        return stats.beta(self.k, self.n - self.k)
-
-    @cached_property
-    def _one(self):
+    def _tail(self, x: np.ndarray) -> np.ndarray:
+        """``P(cos > x)`` of a single cosine."""
         a = (self.d - 1) / 2
-        return stats.beta(0.5, a) if self.absolute else stats.beta(a, a)
+        return special.betaincc(0.5, a, x * x) if self.absolute else special.betainc(a, a, (1 - x) / 2)
 
-    def _inside(self, x):
+    def _at_tail(self, s: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`_tail`."""
+        a = (self.d - 1) / 2
+        return np.sqrt(special.betainccinv(0.5, a, s)) if self.absolute else 1 - 2 * special.betaincinv(a, a, s)
+
+    def cdf(self, x) -> np.ndarray:
+        low = 0.0 if self.absolute else -1.0
+        return special.betaincc(self.k, self.n - self.k, self._tail(np.clip(x, low, 1.0)))
+
+    def pdf(self, x) -> np.ndarray:
         x = np.asarray(x, dtype=float)
-        return np.square(np.clip(x, 0, 1)) if self.absolute else (1 + np.clip(x, -1, 1)) / 2
+        inside = (np.abs(x) <= 1) & (x >= 0 if self.absolute else True)
+        at = np.where(inside, x, 0.0)
+        s, a = self._tail(at), (self.d - 1) / 2
+        with np.errstate(divide="ignore"):
+            log = special.xlog1py(a - 1, -at * at) - special.betaln(0.5, a) + np.log(1 + self.absolute)
+        log = log + special.xlogy(self.k - 1, s) + special.xlog1py(self.n - self.k - 1, -s)
+        return np.where(inside, np.exp(log - special.betaln(self.k, self.n - self.k)), 0.0)[()]
 
-    def cdf(self, x):
-        """P(k-th largest ≤ x)."""
-        return self._tail.sf(self._one.sf(self._inside(x)))
+    def ppf(self, q) -> np.ndarray:
+        return self._at_tail(special.betainccinv(self.k, self.n - self.k, q))
 
-    def sf(self, x):
-        """P(k-th largest > x)."""
-        return self._tail.cdf(self._one.sf(self._inside(x)))
-
-    def ppf(self, q):
-        """Quantiles."""
-        y = self._one.isf(self._tail.isf(q))
-        return np.sqrt(y) if self.absolute else 2 * y - 1
-
-    def pdf(self, x):
-        """Density in x."""
-        x, y = np.asarray(x, dtype=float), self._inside(x)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            jacobian = np.log(2 * np.abs(x)) if self.absolute else -np.log(2.0)
-            log = self._tail.logpdf(self._one.sf(y)) + self._one.logpdf(y) + jacobian
-        inside = (x > (0 if self.absolute else -1)) & (x < 1)
-        return np.where(inside, np.exp(np.where(inside, log, -np.inf)), 0.0)
-
-    @cached_property
-    def _moments(self) -> tuple[float, float]:
-        nodes, weights = np.polynomial.legendre.leggauss(600)
-        low, high = self.ppf(1e-14), self.ppf(1 - 1e-14)
-        x = (low + high) / 2 + (high - low) / 2 * nodes
-        mass = weights * (high - low) / 2 * self.pdf(x)
-        mass = mass / mass.sum()
-        mean = float((mass * x).sum())
-        return mean, float(np.sqrt((mass * (x - mean) ** 2).sum()))
+    def rvs(self, size=None, *, random_state: int | np.random.Generator) -> np.ndarray:
+        return self._at_tail(np.random.default_rng(random_state).beta(self.k, self.n - self.k, size))
 
     def mean(self) -> float:
-        return self._moments[0]
+        x, weight = self._nodes()
+        return float(x @ weight)
 
     def std(self) -> float:
-        return self._moments[1]
+        x, weight = self._nodes()
+        return float(np.sqrt((x - x @ weight) ** 2 @ weight))
 
-    def rvs(self, size, random_state: np.random.Generator):
-        """Independent draws."""
-        return self.ppf(random_state.random(size))
+    def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles at evenly spaced normal scores z, and the normal weights: ``E f = Σ weight · f(ppf(Φ(z)))``."""
+        z = np.linspace(-9, 9, 361)
+        shape, p = (self.k, self.n - self.k), special.ndtr(-np.abs(z))
+        s = np.where(z > 0, special.betaincinv(*shape, p), special.betainccinv(*shape, p))
+        weight = np.exp(-z * z / 2)
+        return self._at_tail(s), weight / weight.sum()
 
 
 def random_kth_cosine(n: int, d: int, k: int, absolute: bool = False) -> KthCosine:
-    """The law of the k-th largest cosine of one of ``n`` isotropic random rows in ``d`` dimensions with the others.
+    """What :func:`kth_largest_cosine` gives for one of n isotropic random rows in d dimensions: a frozen law.
 
-    Has ``mean()``, ``std()``, ``pdf(x)``, ``cdf(x)``, ``sf(x)``, ``ppf(q)`` and ``rvs(size, random_state)``.
+    It has ``mean(), std(), ppf(q), pdf(x), cdf(x), rvs(size, random_state=…)``. Each row of one dictionary follows it;
+    rows share cosines, so a histogram over them has exactly this mean and, for large n, nearly this shape.
 
-    Raises ``ValueError`` unless n ≥ 2, d ≥ 2 and 1 ≤ k ≤ n - 1.
+    Raises ValueError unless ``1 ≤ k < n`` and ``d ≥ 2`` (in one dimension cosines are ±1).
     """
-    if n < 2 or d < 2 or not 1 <= k <= n - 1:
-        raise ValueError(f"n={n!r}, d={d!r}, k={k!r}; expected n ≥ 2, d ≥ 2 and 1 ≤ k ≤ n - 1")
-    return KthCosine(n, d, k, absolute)
+    for name, value, least in (("n", n, 2), ("d", d, 2), ("k", k, 1)):
+        if value != int(value) or value < least:
+            raise ValueError(f"{name}={value!r}; expected an integer of at least {least}")
+    if k >= n:
+        raise ValueError(f"k={k!r}, n={n!r}; a row has n-1 cosines, so k must be below n")
+    return KthCosine(int(n), int(d), int(k), bool(absolute))
 
 
-def welch_bound(n: int, d: int, order: int = 1) -> float:
-    """The |cos| that ``n`` directions in ``d`` dimensions cannot all stay below (Welch 1974); 0 if n ≤ d.
+@torch.no_grad()
+def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n unit directions drawn from N(0, cov(x)), for activations ``x (m, d_model)``: ``(n, d_model)`` in x's precision.
 
-    ``max |cos|^(2·order) ≥ (n / C(d + order - 1, order) - 1) / (n - 1)``; order 1 gives √((n - d)/(d (n - 1))).
+    The null for "as aligned as directions must be, given where activations vary". The mean of x plays no part.
     """
-    if n < 2 or d < 1 or order < 1:
-        raise ValueError(f"n={n!r}, d={d!r}, order={order!r}; expected n ≥ 2, d ≥ 1, order ≥ 1")
-    return max(0.0, (n / comb(d + order - 1, order) - 1) / (n - 1)) ** (1 / (2 * order))
+    centred = _centred(x, n)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+    values = values.clamp_min(0).sqrt().to(generator.device)
+    draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
+    return unit_rows((draws.to(x.device) @ vectors.T).to(x.dtype), "directions")
 
 
-def packing_bound(n: int, d: int) -> float:
-    """The best of three lower bounds on the largest |cos| of ``n`` real directions in ``d`` dimensions.
+@torch.no_grad()
+def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n different rows of ``x (m, d_model)``, drawn at random, as unit directions seen from the mean of x.
 
-    Welch's of any order; and, beyond ``d (d + 1) / 2`` directions, the orthoplex bound 1/√d and Levenshtein's
-    √((3n - d² - 2d) / ((n - d)(d + 2))).
+    The null for "as aligned as the data points themselves": unlike Gaussian directions it keeps clusters and repeats.
     """
-    bounds = [welch_bound(n, d, order) for order in range(1, 9)]
-    if n > d * (d + 1) / 2:
-        bounds += [d**-0.5, max(0.0, (3 * n - d * d - 2 * d) / ((n - d) * (d + 2))) ** 0.5]
-    return max(bounds)
+    centred = _centred(x, n)
+    if n > len(x):
+        raise ValueError(f"n={n!r}; x has {len(x)} rows to draw from")
+    picked = torch.randperm(len(x), generator=generator, device=generator.device)[:n].to(x.device)
+    return unit_rows(centred[picked].to(x.dtype), "x minus its mean")
 
 
-def _unit(rows: Tensor) -> Tensor:
-    if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point() or len(rows) < 2:
-        seen = f"{tuple(rows.shape)} of {rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
-        raise ValueError(f"rows is {seen}; expected a floating tensor (n ≥ 2, d)")
-    if not rows.isfinite().all():
-        raise ValueError(f"rows holds {int((~rows.isfinite()).sum())} values that are NaN or infinite")
-    rows = rows.detach() if rows.dtype == torch.float64 else rows.detach().float()
-    scaled = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-    lengths = scaled.norm(dim=1, keepdim=True)
-    if (lengths == 0).any():
-        raise ValueError(f"rows has {int((lengths == 0).sum())} rows of length zero, which have no direction")
-    return scaled / lengths
+def _centred(x: Tensor, n: int) -> Tensor:
+    if x.ndim != 2 or not x.is_floating_point() or len(x) < 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) of two rows or more")
+    if not x.isfinite().all():
+        raise ValueError("x holds NaN or infinity; expected finite activations")
+    if n < 1:
+        raise ValueError(f"n={n!r}; expected a positive number of directions")
+    centred = x.double() - x.double().mean(0)
+    if centred.abs().max() <= 1e-12 * x.abs().max():
+        raise ValueError("x has no variance: all rows are equal, so it points nowhere")
+    return centred
 
 
-def _products(unit: Tensor, absolute: bool, chunk: int, show: bool) -> Iterator[tuple[int, Tensor]]:
-    """Chunks of cosines ``(≤ chunk, n)``, the query's own set to -2; the buffer is used again for the next chunk."""
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk!r}; expected a positive number of rows")
-    buffer = unit.new_empty(min(chunk, len(unit)), len(unit))
-    for start in progress(range(0, len(unit), chunk), desc="cosines", disable=not show):
-        queries = unit[start : start + chunk]
-        products = torch.mm(queries, unit.T, out=buffer[: len(queries)])
+class Neighbours(NamedTuple):
+    """Each row's nearest other row: ``index (n,)``, and the ``cosine (n,)`` with it, signed."""
+
+    index: Tensor
+    cosine: Tensor
+
+
+@torch.no_grad()
+def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -> Neighbours:
+    """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first."""
+    if rows.ndim == 2 and len(rows) < 2:
+        raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")
+    index, cosine = [], []
+    for start, cosines in _cosines(rows, chunk, absolute):
+        best, where = cosines.max(1)
         if absolute:
-            products.abs_()
-        products[torch.arange(len(queries)), torch.arange(start, start + len(queries))] = -2.0
-        yield start, products
+            best *= (unit_rows(rows[start : start + len(best)]) * unit_rows(rows[where])).sum(1).sign()
+        index.append(where)
+        cosine.append(best)
+    return Neighbours(torch.cat(index), torch.cat(cosine).clamp_(-1, 1))
 
 
-def _largest(products: Tensor, k: int) -> Tensor:
-    """The ``k`` largest of each row, in order: ``(rows, k)``."""
-    rows, n = products.shape
-    groups = 6 * k
-    width = n // groups
-    if width < 4:
-        return products.topk(k, dim=1).values
-    whole = products[:, : groups * width].unflatten(1, (groups, width))
-    floor = whole.amax(2).topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
-    where = (products >= floor).view(-1).nonzero()[:, 0]
-    row = where // n
-    counts = torch.bincount(row, minlength=rows)
-    most = int(counts.max())
-    if most > n // 8:  # many ties: sorting everything is cheaper than gathering
-        return products.topk(k, dim=1).values
-    starts = counts.cumsum(0) - counts
-    candidates = products.new_full((rows, most), -2.0)
-    candidates[row, torch.arange(len(where)) - starts[row]] = products.view(-1)[where]
-    return candidates.topk(k, dim=1).values
+def in_degree(index: Tensor, n: int) -> Tensor:
+    """How many rows have each of the n rows for their nearest neighbour: ``(n,)`` counts that sum to ``len(index)``."""
+    if index.ndim != 1 or index.is_floating_point() or not len(index):
+        raise ValueError(f"index has shape {tuple(index.shape)}, {index.dtype}; expected row numbers (m,), m ≥ 1")
+    if index.min() < 0 or index.max() >= n:
+        raise ValueError(f"index runs from {int(index.min())} to {int(index.max())}; expected 0 to n-1 with n={n!r}")
+    return torch.bincount(index, minlength=n)
+
+
+class Hubness(NamedTuple):
+    """How unevenly neighbours are shared, and how often chance does as much."""
+
+    skewness: float  # third standardised moment of the in-degree
+    p_skewness: float
+    hub: int  # the row that is nearest to most
+    largest: int  # its in-degree
+    p_largest: float
+    chance: tuple[float, float]  # mean skewness and mean largest in-degree under the null
+
+
+@torch.no_grad()
+def hubness(
+    index: Tensor, n: int, generator: torch.Generator, draws: int = 999, sources: Tensor | None = None
+) -> Hubness:
+    """Do many rows share few neighbours? A Monte Carlo test on the in-degree of ``index (m,)`` among n rows.
+
+    Null: each row's neighbour is drawn evenly from the n-1 others, independently. It needs no model of the rows, so it
+    also serves a subset: ``sources (m,)`` says which rows ``index`` belongs to (default: the first m). A sampled
+    isotropic dictionary would be the other choice, at n² d a draw; from 64 dimensions up its in-degrees cannot be told
+    from this null's, and below they are *less* skewed (only so many rows fit around one), so the test errs on the safe
+    side. Rows in clusters may be skewed with no single hub: ``largest`` tells the two apart.
+
+    Skewness of the in-degree as the measure of hubs: Radovanović et al., JMLR 11 (2010) 2487–2531. One-sided
+    ``p = (1 + #{null ≥ seen}) / (1 + draws)``.
+    """
+    if draws < 1:
+        raise ValueError(f"draws={draws!r}; expected a positive number")
+    seen = in_degree(index, n).cpu()
+    sources = torch.arange(len(index)) if sources is None else sources.cpu()
+    if sources.shape != index.shape or sources.min() < 0 or sources.max() >= n:
+        raise ValueError(f"sources has shape {tuple(sources.shape)}; expected row numbers below n={n!r}, one per index")
+    null = np.empty((draws, 2))
+    for i in range(draws):
+        other = torch.randint(n - 1, sources.shape, generator=generator, device=generator.device).cpu()
+        degree = torch.bincount(other + (other >= sources), minlength=n)
+        null[i] = _skewness(degree), degree.max()
+    skewness, largest = _skewness(seen), int(seen.max())
+    p = (1 + (null >= np.array([skewness - 1e-9, largest])).sum(0)) / (1 + draws)
+    means = null.mean(0)
+    return Hubness(skewness, float(p[0]), int(seen.argmax()), largest, float(p[1]), (float(means[0]), float(means[1])))
+
+
+def _skewness(degree: Tensor) -> float:
+    centred = degree.double() - degree.double().mean()
+    spread = centred.pow(2).mean()
+    return float(centred.pow(3).mean() / spread**1.5) if spread > 0 else 0.0
+
+
+def welch_bound(n: int, d: int) -> float:
+    """The least max |cos| that n directions in d dimensions can have: ``√((n-d) / (d(n-1)))``, and 0 for n ≤ d.
+
+    Welch 1974. :func:`helpers.packing.packing_bound` is at least as large.
+    """
+    if n < 1 or d < 1:
+        raise ValueError(f"n={n!r}, d={d!r}; expected positive integers")
+    return sqrt((n - d) / (d * (n - 1))) if n > d else 0.0

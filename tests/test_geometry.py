@@ -12,10 +12,10 @@ from helpers.geometry import (
     in_degree,
     kth_largest_cosine,
     nearest_neighbours,
-    packing_bound,
     random_kth_cosine,
     welch_bound,
 )
+from helpers.packing import packing_bound
 
 
 def brute_force(rows, ks, absolute):
@@ -67,12 +67,11 @@ def test_a_row_is_never_its_own_neighbour():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (torch.ones(1, 4), r"rows is \(1, 4\)"),
-        (torch.ones(4), r"rows is \(4,\)"),
+        (torch.ones(1, 4), "rows has 1 rows"),
+        (torch.ones(4), r"shape \(4,\)"),
         (torch.ones(4, 4, dtype=torch.int64), "floating"),
-        (torch.tensor([[1.0, 0], [0, 0], [0, 1]]), "1 rows of length zero"),
-        (torch.tensor([[1.0, 0], [float("nan"), 0]]), "1 values that are NaN"),
-        ([[1.0]], "rows is list"),
+        (torch.tensor([[1.0, 0], [0, 0], [0, 1]]), "row 1 is all zeros"),
+        (torch.tensor([[1.0, 0], [float("nan"), 0]]), "row 1 holds NaN"),
     ],
 )
 def test_rows_without_directions_are_refused(rows, message):
@@ -80,9 +79,9 @@ def test_rows_without_directions_are_refused(rows, message):
         kth_largest_cosine(rows, (1,))
 
 
-@pytest.mark.parametrize("ks", [(), (0,), (5,), (1.5,)])
-def test_ks_out_of_range_are_refused(ks):
-    with pytest.raises(ValueError, match=r"ks=.*1 to n - 1 = 4"):
+@pytest.mark.parametrize(("ks", "message"), [((), "ks"), ((0,), "ks"), ((5,), "at least 6 rows"), ((1.5,), "ks")])
+def test_ks_out_of_range_are_refused(ks, message):
+    with pytest.raises(ValueError, match=message):
         kth_largest_cosine(random(5, 3), ks)
 
 
@@ -131,18 +130,17 @@ def test_density_quantiles_and_tails_belong_together(n, d, k, absolute):
     law = random_kth_cosine(n, d, k, absolute)
     q = np.array([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
     np.testing.assert_allclose(law.cdf(law.ppf(q)), q, rtol=1e-6)
-    np.testing.assert_allclose(law.cdf(law.ppf(q)) + law.sf(law.ppf(q)), 1, rtol=1e-12)
     for a, b in ((0.01, 0.5), (0.5, 0.9)):
         mass, _ = integrate.quad(law.pdf, law.ppf(a), law.ppf(b), limit=200)
         assert abs(mass - (b - a)) < 1e-6
     assert law.ppf(0.001) < law.mean() < law.ppf(0.999)
-    draws = law.rvs(2000, np.random.default_rng(1))
-    assert abs(draws.mean() - law.mean()) < 4 * law.std() / 2000**0.5
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 5, 1), (10, 1, 1), (10, 5, 0), (10, 5, 10)])
-def test_a_law_that_does_not_exist_is_refused(n, d, k):
-    with pytest.raises(ValueError, match=f"n={n}, d={d}, k={k}"):
+@pytest.mark.parametrize(
+    ("n", "d", "k", "seen"), [(1, 5, 1, "n=1"), (10, 1, 1, "d=1"), (10, 5, 0, "k=0"), (10, 5, 10, "k=10")]
+)
+def test_a_law_that_does_not_exist_is_refused(n, d, k, seen):
+    with pytest.raises(ValueError, match=seen):
         random_kth_cosine(n, d, k)
 
 
@@ -165,7 +163,7 @@ def test_neighbours_drawn_at_random_are_no_hubs_and_p_values_are_level():
     for seed in range(60):
         index = torch.randint(n - 1, (n,), generator=seeded(seed))
         index = index + (index >= torch.arange(n))
-        p.append(hubness(index, seeded(1000 + seed), draws=99).p_value)
+        p.append(hubness(index, n, seeded(1000 + seed), draws=99).p_skewness)
     assert 0.35 < np.mean(p) < 0.65 and np.mean(np.array(p) <= 0.05) < 0.15
 
 
@@ -174,8 +172,10 @@ def test_a_hub_is_found():
     index = torch.randint(n - 1, (n,), generator=seeded(3))
     index = index + (index >= torch.arange(n))
     index[10:60] = 5
-    found = hubness(index, seeded(4), draws=199)
-    assert found.p_value == 1 / 200 and found.largest >= 50 and found.skewness > 5
+    found = hubness(index, n, seeded(4), draws=199)
+    assert (
+        found.p_skewness == found.p_largest == 1 / 200 and found.hub == 5 and found.largest >= 50 and found.skewness > 5
+    )
 
 
 # Bounds
