@@ -72,8 +72,7 @@ class Mixed(Dense):
     """:class:`Dense` with its matrix products in bfloat16: for graphics cards, and while codes are still many."""
 
     def __init__(self, sae: nn.Module, x: Tensor):
-        bias = sae.b_enc - sae.b_dec @ sae.W_enc
-        super().__init__(sae, x, (x.bfloat16() @ sae.W_enc.bfloat16()).to(x.dtype) + bias)
+        super().__init__(sae, x, ((x - sae.b_dec).bfloat16() @ sae.W_enc.bfloat16()).to(x.dtype) + sae.b_enc)
 
     def decode(self, values: Tensor, W_dec: Tensor) -> Tensor:
         return (values.bfloat16() @ W_dec.bfloat16()).to(values.dtype)
@@ -109,16 +108,16 @@ class Active:
     def __init__(self, sae: nn.Module, x: Tensor, full: Tensor | None = None, flat: Tensor | None = None):
         self.sae, self.x = sae, x
         self.batch, self.d_sae = x.shape[0], sae.W_dec.shape[0]
-        bias = sae.b_enc - sae.b_dec @ sae.W_enc
+        centred = (x - sae.b_dec).detach()
         if full is None:
             kind = torch.bfloat16 if x.dtype == torch.float32 and bf16_is_fast(x.device) else x.dtype
             with torch.no_grad():
-                full = torch.addmm(bias.to(kind), x.to(kind), sae.W_enc.to(kind))
+                full = torch.addmm(sae.b_enc.to(kind), centred.to(kind), sae.W_enc.to(kind))
         self.full = full
         if flat is None:
             flat = sae.support(full).view(-1).nonzero()[:, 0]
         self.where = Support(flat, self.batch, self.d_sae)
-        self.pre = _Encode.apply(x, sae.W_enc, bias, full, self.where)
+        self.pre = _Encode.apply(centred, sae.W_enc, sae.b_enc, sae.b_dec, full, self.where)
 
     @property
     def density(self) -> float:
@@ -162,16 +161,16 @@ class _Encode(torch.autograd.Function):
     """Pre-activations at the support; their gradient reaches the weights through the support alone."""
 
     @staticmethod
-    def forward(ctx, x, W_enc, bias, full, where):
+    def forward(ctx, centred, W_enc, b_enc, b_dec, full, where):
         ctx.where = where
-        ctx.save_for_backward(x)
-        return full.view(-1)[where.flat].to(x.dtype)
+        ctx.save_for_backward(centred, W_enc)
+        return full.view(-1)[where.flat].to(centred.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        (x,), where = ctx.saved_tensors, ctx.where
-        d_bias = torch.zeros(where.d_sae, dtype=grad.dtype, device=grad.device).index_add_(0, where.cols, grad)
-        return None, where.per_feature(grad, x).T, d_bias, None, None
+        (centred, W_enc), where = ctx.saved_tensors, ctx.where
+        d_b_enc = torch.zeros(where.d_sae, dtype=grad.dtype, device=grad.device).index_add_(0, where.cols, grad)
+        return None, where.per_feature(grad, centred).T, d_b_enc, -(W_enc @ d_b_enc), None, None
 
 
 class _Decode(torch.autograd.Function):
