@@ -45,7 +45,7 @@ SPARSITY = {
     "expanded": (0.7, 0.52, 0.38, 0.27, 0.19),
     "gated": (0.36, 0.26, 0.18, 0.125, 0.085),
     "gated_shared_bias": (0.43, 0.31, 0.22, 0.155, 0.11),
-    "jumprelu": (0.03, 0.018, 0.011, 0.007, 0.004),
+    "jumprelu": (0.009, 0.0055, 0.0035, 0.002, 0.0012),
 }
 CENTRAL = ("standard", "expanded", "gated")
 LOSSES = "per run (eval, human) x (clean, spliced, zero-ablated) x sequence: mean next-token cross-entropy, nats"
