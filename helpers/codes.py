@@ -170,7 +170,7 @@ class _Encode(torch.autograd.Function):
     def backward(ctx, grad):
         (centred, W_enc), where = ctx.saved_tensors, ctx.where
         d_b_enc = torch.zeros(where.d_sae, dtype=grad.dtype, device=grad.device).index_add_(0, where.cols, grad)
-        return None, where.per_feature(grad, centred).T, d_b_enc, -(W_enc @ d_b_enc), None, None
+        return None, where.per_feature(grad, centred).T.contiguous(), d_b_enc, -(W_enc @ d_b_enc), None, None
 
 
 class _Decode(torch.autograd.Function):

@@ -30,7 +30,7 @@ class SAE(nn.Module):
         rows = torch.randn(d_sae, d_model, generator=generator, dtype=torch.float64)
         rows = (rows / rows.norm(dim=1, keepdim=True)).to(dtype)
         self.W_dec = nn.Parameter(rows)
-        self.W_enc = nn.Parameter(rows.clone().T)  # kept feature by feature in memory, as its gradients come
+        self.W_enc = nn.Parameter(rows.T.contiguous())
         self.b_enc = nn.Parameter(torch.zeros(d_sae, dtype=dtype))
         self.b_dec = nn.Parameter(torch.zeros(d_model, dtype=dtype))
         self.register_buffer("silent_for", torch.zeros(d_sae, dtype=torch.int64))  # inputs since each feature fired

@@ -221,8 +221,6 @@ def _resume(path: Path, sae, optimiser, trainable, generator, identity) -> tuple
     for name, parameter in trainable.items():
         prefix = f"adam.{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        optimiser.state[parameter] = {
-            k: torch.empty_like(parameter).copy_(v) if v.ndim else v for k, v in state.items()
-        }
+        optimiser.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
     generator.set_state(tensors["generator"])
     return int(meta["done"]), json.loads(meta["rows"])
