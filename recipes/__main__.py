@@ -14,7 +14,6 @@ FULL = (
     ["recipes.human_text"],
     ["recipes.toys"],
     ["recipes.gated_sweep"],
-    ["recipes.gated_sweep", "--long"],
 )
 REDUCED = (["recipes.toys", "--reduced"], ["recipes.gated_sweep", "--reduced"], ["recipes.compare"])
 

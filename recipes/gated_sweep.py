@@ -1,6 +1,6 @@
 """Chapter 1's sweep: every arm, at two sites of the embedded model, over five sparsity levels and several seeds.
 
-    python -m recipes.gated_sweep [--reduced | --long] [--until MINUTES] [--extend] [--scheduler tcp://…]
+    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--extend] [--scheduler tcp://…]
 
 Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
 table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
@@ -208,18 +208,18 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
     return {**row, "seconds": round(time.process_time() - begun)}
 
 
-def grid(sequences: int, reduced: bool, long: bool) -> Iterator[dict]:
+def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
 
     def points(architectures, seed):
-        for level in (0, 2, 4) if reduced or long else LEVELS:
+        for level in (0, 2, 4) if reduced else LEVELS:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
-                    yield point | hyper(name, level) | ({"epochs": 3} if reduced or long else {})
+                    yield point | hyper(name, level) | ({"epochs": 3} if reduced else {})
 
-    yield from points(CENTRAL if reduced or long else (*CENTRAL, "gated_shared_bias", "rescale_shift", "pca"), 0)
-    if reduced or long:
+    yield from points(CENTRAL if reduced else (*CENTRAL, "gated_shared_bias", "rescale_shift", "pca"), 0)
+    if reduced:
         return
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
@@ -250,7 +250,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reduced", action="store_true", help="an eighth of the tokens, thrice; 3 levels, one seed")
     parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
-    parser.add_argument("--long", action="store_true", help="three epochs; three levels, one seed: does length matter?")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
     args = parser.parse_args()
@@ -258,7 +257,7 @@ def main() -> None:
     sequences = len(load_tokens("train")) // (8 if args.reduced else 1)
     for site in SITES:
         data(site, sequences)  # harvest before the workers start
-    points = list(grid(sequences, args.reduced, args.long))
+    points = list(grid(sequences, args.reduced))
     if args.extend:
         take_over(points)
     table = sweep(
@@ -268,14 +267,14 @@ def main() -> None:
         scheduler=args.scheduler,
         deadline=None if args.until is None else begun + 60 * args.until,
     )
-    name = "gated_sweep" + ("_reduced" if args.reduced else "_long" if args.long else "")
+    name = "gated_sweep" + ("_reduced" if args.reduced else "")
     losses = {f"{r.architecture}/{r.site}/{r.seed}/{r.level}": r.by_sequence for r in table.itertuples()}
     table = table.drop(columns="by_sequence")
     made = {"recipe": "python -m recipes.gated_sweep", "planned_runs": len(points), "finished_runs": len(table)}
     save_artifact(f"{name}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
     tensors = {key: torch.tensor([v["eval"], v["human"]]) for key, v in losses.items()}
     save_artifact(f"{name}_losses.safetensors", lambda path: save_file(tensors, path), **made, what=LOSSES)
-    if args.reduced or args.long:
+    if args.reduced:
         return
     done = {(r.architecture, r.site, r.seed, r.level) for r in table.itertuples()}
     for point in points:
