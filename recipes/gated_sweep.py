@@ -223,12 +223,10 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
         return
     yield from points(CENTRAL, 1)
     yield from points(CENTRAL, 2)
-    yield from points(("gated_shared_bias",), 1)
-    yield from points(("gated_shared_bias",), 2)
     yield from points(("topk", "batchtopk", "jumprelu"), 0)
-    yield from points(("rescale_shift",), 1)
-    yield from points(("rescale_shift",), 2)
     yield from points(("matryoshka", "random"), 0)
+    yield from points(("gated_shared_bias", "rescale_shift"), 1)
+    yield from points(("gated_shared_bias", "rescale_shift"), 2)
 
 
 def take_over(points: list[dict]) -> None:
