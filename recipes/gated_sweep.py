@@ -62,8 +62,8 @@ def hyper(architecture: str, level: int) -> dict:
 
 
 @cache
-def data(site: str, sequences: int) -> Activations:
-    return Activations(load_tokens("train")[:sequences], site)
+def data(site: str, sequences: int, shuffled: bool = False) -> Activations:
+    return Activations(load_tokens("train")[:sequences], site, shuffled)
 
 
 @cache
@@ -147,7 +147,7 @@ def folder(kind: str) -> Path:
 def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> SAE:
     """Train one dictionary on the scaled activations, or load it if that was done; kept in the cache."""
     point = {"architecture": architecture, "site": site, "seed": seed, "level": level, "sequences": sequences}
-    place, acts = weights({**point, **options}), data(site, sequences)
+    place, acts = weights({**point, **options}), data(site, sequences, options.pop("shuffled", False))
     if place.exists():
         return load(place)
     steps = options.pop("epochs", 1) * (len(acts) // BATCH)

@@ -22,23 +22,39 @@ OUTLIER = 4.0  # medians: rows with a larger norm are left out of dictionaries, 
 
 
 @cache
-def _lm():
-    return load_lm(dtype=torch.bfloat16)
+def _lm(shuffled: bool):
+    return shuffle_blocks(load_lm(dtype=torch.bfloat16)) if shuffled else load_lm(dtype=torch.bfloat16)
 
 
-def harvest(tokens: Tensor, sites: tuple[str, ...] = SITES) -> dict[str, Path]:
+@torch.no_grad()
+def shuffle_blocks(lm, seed: int = 0):
+    """The same model with the entries of every matrix in its blocks in random order: what is left is no computation.
+
+    Embeddings and norms stay, so tokens still look different from each other (a null in the manner of
+    arXiv:2501.17727).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for weight in lm.blocks.parameters():
+        if weight.ndim > 1:
+            order = torch.randperm(weight.numel(), generator=generator)
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
+    return lm
+
+
+def harvest(tokens: Tensor, sites: tuple[str, ...] = SITES, shuffled: bool = False) -> dict[str, Path]:
     """Files of int16-viewed bfloat16 ``(n, d_model)`` for one shard of tokens; made if missing.
 
     Position 0 is left out: it is a special token that carries the attention sink. The norms of all rows are kept beside
-    them. Files are named by a hash of their tokens, so different tokens never share one.
+    them. Files are named by a hash of their tokens, so different tokens never share one. ``shuffled`` harvests from
+    :func:`shuffle_blocks`.
     """
-    name = hashlib.sha256(tokens.numpy().astype(np.uint16).tobytes()).hexdigest()[:16]
+    name = hashlib.sha256(tokens.numpy().astype(np.uint16).tobytes()).hexdigest()[:16] + "-shuffled" * shuffled
     paths = {site: cache_dir() / "activations" / site / f"{name}.npy" for site in sites}
     lock = cache_dir() / "activations" / f"{name}.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(str(lock)):
         if not all(path.exists() for path in paths.values()):
-            parts = list(activations(_lm(), tokens, sites, batch_size=32, skip_first=1))
+            parts = list(activations(_lm(shuffled), tokens, sites, batch_size=32, skip_first=1))
             for site, path in paths.items():
                 whole = torch.cat([part[site] for part in parts]).view(torch.int16).numpy()
                 _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
@@ -63,8 +79,9 @@ class Activations:
     Adam moves by the learning rate at most, take thousands of steps to arrive.
     """
 
-    def __init__(self, tokens: Tensor, site: str):
-        paths = [harvest(part)[site] for part in progress(tokens.split(ROWS), desc=f"harvesting {site}")]
+    def __init__(self, tokens: Tensor, site: str, shuffled: bool = False):
+        parts = progress(tokens.split(ROWS), desc=f"harvesting {site}")
+        paths = [harvest(part, shuffled=shuffled)[site] for part in parts]
         self.shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
         norms = np.concatenate([np.load(_norms(path), allow_pickle=False) for path in paths])
         self.cutoff = float(OUTLIER * np.median(norms))
