@@ -31,7 +31,7 @@ from helpers.progress import progress
 from helpers.sae import SAE, build
 from helpers.store import save_artifact
 
-from .gated_sweep import D_SAE, K, LEVELS, data, fit, hyper, weights
+from .gated_sweep import D_SAE, LEVELS, K, data, fit, hyper, weights
 from .harvest import SITES, Activations
 
 KS = (1, 10, 100)
