@@ -34,7 +34,7 @@ SITE = "blocks.15.hook_resid_pre"
 STRENGTHS = {"chunk_max": (0.25, 2.0, 16.0), "max": (0.25, 2.0, 16.0), "mean_square": (4.0, 32.0, 256.0)}
 ARMS = ("gated", "topk")
 TOY_ARMS = ("standard", "gated", "topk")
-TOY_SPARSITY = {"standard": {"sparsity": 0.3}, "gated": {"sparsity": 0.3}, "topk": {"k": 6}}
+TOY_SPARSITY = {"standard": {"sparsity": 0.6}, "gated": {"sparsity": 0.6}, "topk": {"k": 3}}  # about the true L0
 PENALTY_FREE = {"orthogonality": 0.0, "penalty": "chunk_max"}
 
 
