@@ -211,22 +211,21 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
 def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
 
-    def points(architectures, seed):
-        for level in (0, 2, 4) if reduced else LEVELS:
+    def points(architectures, seed, levels=LEVELS):
+        for level in (0, 2, 4) if reduced else levels:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
                     yield point | hyper(name, level) | ({"epochs": 3} if reduced else {})
 
-    yield from points(CENTRAL if reduced else (*CENTRAL, "gated_shared_bias", "rescale_shift", "pca"), 0)
+    yield from points(CENTRAL, 0)
     if reduced:
         return
     yield from points(CENTRAL, 1)
+    others = ("gated_shared_bias", "rescale_shift", "pca", "topk", "batchtopk", "jumprelu", "matryoshka", "random")
+    yield from points(others, 0, LEVELS[:3])
     yield from points(CENTRAL, 2)
-    yield from points(("topk", "batchtopk", "jumprelu"), 0)
-    yield from points(("matryoshka", "random"), 0)
-    yield from points(("gated_shared_bias", "rescale_shift"), 1)
-    yield from points(("gated_shared_bias", "rescale_shift"), 2)
+    yield from points(others, 0, LEVELS[3:])
 
 
 def take_over(points: list[dict]) -> None:
