@@ -11,7 +11,7 @@ import contextlib
 import difflib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -84,23 +84,53 @@ def activations(
 
 
 def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, skip_first: int) -> Iterator:
-    stop = max(_layer(h) for h in hooks) + 1
+    names = {h: lm.hook_dict[h].name for h in hooks}
+    stop = max(
+        _layer(h) + (names[h] != f"blocks.{_layer(h)}.hook_in" or bool(lm.hook_dict[h].fwd_hooks)) for h in hooks
+    )
     seen: dict[str, Tensor] = {}
 
     def keep(value, hook):
         seen[hook.name] = value
 
-    names = {h: lm.hook_dict[h].name for h in hooks}
     for part in tokens.split(batch_size):
-        with torch.no_grad():  # not inference_mode, whose tensors cannot be trained on
-            lm.run_with_hooks(
+        with torch.no_grad(), _plain_norms(lm, hooks):  # not inference_mode: its tensors cannot be trained on
+            last = lm.run_with_hooks(
                 part.long().to(lm.cfg.device),
                 fwd_hooks=[(h, keep) for h in hooks],
                 stop_at_layer=stop if stop < lm.cfg.n_layers else None,
                 return_type=None,
             )
+        seen.setdefault(f"blocks.{stop}.hook_in", last)  # the run ends where that block would begin
         out = {h: seen[names[h]][:, skip_first:].flatten(0, 1).flatten(1) for h in hooks}
+        seen.clear()
         yield out[hook] if isinstance(hook, str) else out
+
+
+@contextlib.contextmanager
+def _plain_norms(lm, watched: Iterable[str]) -> Iterator[None]:
+    """Let norms that nobody watches run the model's own code alone.
+
+    The bridge's norms compute what their hooks would show besides what the model computes. A norm is left as it is if
+    one of its hooks is in ``watched`` or has something attached already.
+    """
+    from transformer_lens.hook_points import HookPoint
+    from transformer_lens.model_bridge.generalized_components import NormalizationBridge
+
+    watched = {id(lm.hook_dict[h]) for h in watched}
+
+    def in_use(point) -> bool:
+        return isinstance(point, HookPoint) and (id(point) in watched or bool(point.fwd_hooks))
+
+    norms = {m for m in lm.modules() if isinstance(m, NormalizationBridge) and m.original_component is not None}
+    plain = [norm for norm in norms if not any(in_use(point) for point in norm.children())]
+    try:
+        for norm in plain:
+            vars(norm)["forward"] = norm.original_component.forward  # the bridge's own setattr would put it elsewhere
+        yield
+    finally:
+        for norm in plain:
+            vars(norm).pop("forward", None)
 
 
 def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tensor], batch_size: int = 32) -> float:

@@ -122,7 +122,13 @@ def test_residual_identities_hold_at_every_layer(lm, tokens):
         before = post
 
 
-@pytest.mark.parametrize("site", ["blocks.10.hook_resid_pre", "blocks.3.hook_mlp_out", "blocks.29.hook_resid_post"])
+@pytest.mark.parametrize(
+    "site",
+    [
+        "blocks.0.hook_resid_pre", "blocks.10.hook_resid_pre", "blocks.10.hook_resid_mid", "blocks.3.hook_mlp_out",
+        "blocks.4.ln1.hook_normalized", "blocks.29.hook_resid_post", "ln_final.hook_out",
+    ],
+)  # fmt: skip
 def test_activations_stream_what_a_whole_run_caches(lm, tokens, site):
     _, cache = lm.run_with_cache(tokens)
     parts = list(activations(lm, tokens, site, batch_size=1))
@@ -130,6 +136,20 @@ def test_activations_stream_what_a_whole_run_caches(lm, tokens, site):
     torch.testing.assert_close(torch.cat(parts), cache[site].flatten(0, 1), rtol=1e-4, atol=1e-3)
     (skipped,) = activations(lm, tokens, site, skip_first=2)
     torch.testing.assert_close(skipped, cache[site][:, 2:].flatten(0, 1), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("where", ["blocks.2.ln1.hook_normalized", "blocks.2.hook_in", "blocks.10.hook_in"])
+def test_activations_respect_hooks_that_were_there_before(lm, tokens, where):
+    site = "blocks.10.hook_resid_pre"
+    (plain,) = activations(lm, tokens, site)
+    lm.add_hook(where, lambda x, hook: 2 * x)
+    try:
+        _, cache = lm.run_with_cache(tokens)
+        (hooked,) = activations(lm, tokens, site)
+    finally:
+        lm.reset_hooks()
+    torch.testing.assert_close(hooked, cache[site].flatten(0, 1), rtol=1e-4, atol=1e-3)
+    assert (hooked - plain).norm() > 0.01 * plain.norm()
 
 
 def test_splicing_nothing_gives_the_plain_models_loss(lm, tokens):
