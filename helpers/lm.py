@@ -94,7 +94,7 @@ def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, s
         seen[hook.name] = value
 
     for part in tokens.split(batch_size):
-        with torch.no_grad(), _plain_norms(lm, hooks):  # not inference_mode: its tensors cannot be trained on
+        with torch.no_grad(), _plain(lm, hooks):  # not inference_mode: its tensors cannot be trained on
             last = lm.run_with_hooks(
                 part.long().to(lm.cfg.device),
                 fwd_hooks=[(h, keep) for h in hooks],
@@ -108,29 +108,40 @@ def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, s
 
 
 @contextlib.contextmanager
-def _plain_norms(lm, watched: Iterable[str]) -> Iterator[None]:
-    """Let norms that nobody watches run the model's own code alone.
+def _plain(lm, watched: Iterable[str]) -> Iterator[None]:
+    """Let norms and rotary attention that nobody watches run the model's own code.
 
-    The bridge's norms compute what their hooks would show besides what the model computes. A norm is left as it is if
-    one of its hooks is in ``watched`` or has something attached already.
+    The bridge's versions compute what their hooks would show besides what the model computes. A component keeps them if
+    one of its hooks is in ``watched`` or has something attached already; fused attention needs all of them unwatched.
     """
     from transformer_lens.hook_points import HookPoint
-    from transformer_lens.model_bridge.generalized_components import NormalizationBridge
+    from transformer_lens.model_bridge.generalized_components import (
+        NormalizationBridge,
+        PositionEmbeddingsAttentionBridge,
+    )
 
     watched = {id(lm.hook_dict[h]) for h in watched}
 
-    def in_use(point) -> bool:
-        return isinstance(point, HookPoint) and (id(point) in watched or bool(point.fwd_hooks))
+    def in_use(part) -> bool:
+        points = [p for p in part.modules() if isinstance(p, HookPoint)]
+        return any(id(p) in watched or p.fwd_hooks for p in points)
 
-    norms = {m for m in lm.modules() if isinstance(m, NormalizationBridge) and m.original_component is not None}
-    plain = [norm for norm in norms if not any(in_use(point) for point in norm.children())]
+    kinds = (NormalizationBridge, PositionEmbeddingsAttentionBridge)
+    parts = {m for m in lm.modules() if isinstance(m, kinds) and m.original_component is not None}
+    plain = [part for part in parts if not in_use(part)]
+    model = lm.original_model
+    fused = len(plain) == len(parts) and model._supports_sdpa and not hasattr(model.config, "attn_logit_softcapping")
+    before = model.config._attn_implementation
     try:
-        for norm in plain:
-            vars(norm)["forward"] = norm.original_component.forward  # the bridge's own setattr would put it elsewhere
+        for part in plain:
+            vars(part)["forward"] = part.original_component.forward  # the bridge's setattr would put it elsewhere
+        if fused:
+            model.config._attn_implementation = "sdpa"
         yield
     finally:
-        for norm in plain:
-            vars(norm).pop("forward", None)
+        model.config._attn_implementation = before
+        for part in plain:
+            vars(part).pop("forward", None)
 
 
 def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tensor], batch_size: int = 32) -> float:

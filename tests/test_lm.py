@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from samples import seeded
+from transformers import AutoModel
 
 from helpers import weights as module
 from helpers.lm import activations, load_lm, spliced_loss
@@ -126,19 +127,31 @@ def test_residual_identities_hold_at_every_layer(lm, tokens):
     "site",
     [
         "blocks.0.hook_resid_pre", "blocks.10.hook_resid_pre", "blocks.10.hook_resid_mid", "blocks.3.hook_mlp_out",
-        "blocks.4.ln1.hook_normalized", "blocks.29.hook_resid_post", "ln_final.hook_out",
+        "blocks.4.ln1.hook_normalized", "blocks.4.attn.hook_z", "blocks.29.hook_resid_post", "ln_final.hook_out",
     ],
 )  # fmt: skip
 def test_activations_stream_what_a_whole_run_caches(lm, tokens, site):
     _, cache = lm.run_with_cache(tokens)
     parts = list(activations(lm, tokens, site, batch_size=1))
     assert [p.shape for p in parts] == [(8, 576)] * 2
-    torch.testing.assert_close(torch.cat(parts), cache[site].flatten(0, 1), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(torch.cat(parts), cache[site].flatten(0, 1).flatten(1), rtol=1e-4, atol=1e-3)
     (skipped,) = activations(lm, tokens, site, skip_first=2)
-    torch.testing.assert_close(skipped, cache[site][:, 2:].flatten(0, 1), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(skipped, cache[site][:, 2:].flatten(0, 1).flatten(1), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("where", ["blocks.2.ln1.hook_normalized", "blocks.2.hook_in", "blocks.10.hook_in"])
+def test_activations_are_those_of_the_plain_model(lm, tokens):
+    model = AutoModel.from_pretrained(module.model_folder("smollm2-135m"), dtype=torch.float32).eval()
+    model.layers, model.norm = model.layers[:15], torch.nn.Identity()
+    with torch.no_grad():
+        plain = model(tokens, use_cache=False).last_hidden_state
+    (seen,) = activations(lm, tokens, "blocks.15.hook_resid_pre")
+    assert torch.equal(seen, plain.flatten(0, 1))
+    assert lm.original_model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    "where", ["blocks.2.attn.hook_pattern", "blocks.2.ln1.hook_normalized", "blocks.2.hook_in", "blocks.10.hook_in"]
+)
 def test_activations_respect_hooks_that_were_there_before(lm, tokens, where):
     site = "blocks.10.hook_resid_pre"
     (plain,) = activations(lm, tokens, site)
@@ -148,7 +161,7 @@ def test_activations_respect_hooks_that_were_there_before(lm, tokens, where):
         (hooked,) = activations(lm, tokens, site)
     finally:
         lm.reset_hooks()
-    torch.testing.assert_close(hooked, cache[site].flatten(0, 1), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(hooked, cache[site].flatten(0, 1).flatten(1), rtol=1e-4, atol=1e-3)
     assert (hooked - plain).norm() > 0.01 * plain.norm()
 
 
