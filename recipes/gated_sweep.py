@@ -211,8 +211,8 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
 def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     """The runs, the most needed first, so that a sweep that is cut short is still a table of whole seeds."""
 
-    def points(architectures, seed, levels=LEVELS):
-        for level in (0, 2, 4) if reduced else levels:
+    def points(architectures, seed):
+        for level in (0, 2, 4) if reduced else LEVELS:
             for site in SITES:
                 for name in architectures:
                     point = {"architecture": name, "site": site, "seed": seed, "level": level, "sequences": sequences}
@@ -222,10 +222,9 @@ def grid(sequences: int, reduced: bool) -> Iterator[dict]:
     if reduced:
         return
     yield from points(CENTRAL, 1)
-    others = ("gated_shared_bias", "rescale_shift", "pca", "topk", "batchtopk", "jumprelu", "matryoshka", "random")
-    yield from points(others, 0, LEVELS[:3])
+    yield from points(("gated_shared_bias", "rescale_shift", "pca"), 0)
     yield from points(CENTRAL, 2)
-    yield from points(others, 0, LEVELS[3:])
+    yield from points(("jumprelu", "topk", "batchtopk", "matryoshka", "random"), 0)
 
 
 def take_over(points: list[dict]) -> None:
