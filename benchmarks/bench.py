@@ -51,8 +51,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns each contender gets (default 3)")
     parser.add_argument("--steps", type=int, default=3, help="timed steps in a turn (default 3)")
     parser.add_argument("--batches", type=int, default=12, help="distinct batches of activations (default 12)")
+    parser.add_argument("--harvest", action="store_true", help="measure the activations alone again; keep the rest")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = parser.parse_args()
+    if options.harvest:
+        results = json.loads((options.out / "results.json").read_text())
+        results["harvest"], _ = harvest((options.batches + 1) * BATCH)
+        return keep(results, options.out)
     if not PEERS.exists():
         sys.exit(f"{PEERS} is not there: run benchmarks/peers.sh first (or set PEERS_ENV)")
     begun = time.time()
@@ -78,9 +83,14 @@ def main() -> None:
         results["buffer"] = ask_buffer(folder)
     results["gemm"] = {kind: round(median(rates) / 1e9, 1) for kind, rates in results["gemm"].items()}
     results["seconds"] = round(time.time() - begun)
-    with atomic(options.out / "results.json") as path:
+    keep(results, options.out)
+
+
+def keep(results: dict, folder: Path) -> None:
+    """Write the figures and their tables, and print the tables."""
+    with atomic(folder / "results.json") as path:
         path.write_text(json.dumps(results, indent=1) + "\n")
-    with atomic(options.out / "results.md") as path:
+    with atomic(folder / "results.md") as path:
         path.write_text(markdown(results))
     print(markdown(results))
 
@@ -125,7 +135,11 @@ def harvest(rows: int, rounds: int = 3) -> tuple[dict, Tensor]:
             worst = max(worst, ((out[ours] - out[theirs]).abs().max() / out[theirs].abs().max()).item())
     compared = len(seconds[theirs])
     rates = {"here": 1 / median(seconds[ours][:compared]), "transformers": 1 / median(seconds[theirs])}
-    return {**rates, "largest_relative_difference": worst}, torch.cat(kept)[:rows].clone()
+    return {
+        **rates,
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "largest_relative_difference": worst,
+    }, torch.cat(kept)[:rows].clone()
 
 
 def prepare(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ bf16 rate measured in this run ({bf16:,.0f} GFLOP/s; fp32 {fp32:,.0f}). Sparse g
 
 The activation buffer: {streamed:,} MiB streamed through a buffer of {capacity:,} MiB made memory grow by {grown:,} MiB.
 
-**Activations, tokens/s** ({hook}, fp32)
+**Activations, tokens/s** ({hook}, fp32; measured {measured})
 
 | here | the same layers in plain transformers | ratio | largest difference |
 |---|---|---|---|
