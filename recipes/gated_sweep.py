@@ -5,7 +5,8 @@
 Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
 table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
 cache one by one, so the recipe can be stopped and started at will; `--until` writes the table from what is done then,
-and `--extend` goes on from a shipped table where the cache is gone.
+and `--extend` goes on from a shipped table where the cache is gone. Activations are memory-mapped: a worker's own
+memory stays below two gigabytes, most of it copies of the model.
 """
 
 from __future__ import annotations
