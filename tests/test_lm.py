@@ -187,6 +187,12 @@ def test_another_gguf_file_loads_by_path_and_runs(tiny, cache):
     assert [f.split("/")[-1] for f in made(cache)].count("model.safetensors") == 1
 
 
+def test_a_first_load_writes_nothing_into_a_notebook(tiny, cache, capfd):
+    load_lm(tiny)  # OPEN_THREADS_BARS=0 here, as wherever notebooks are compared
+    said = capfd.readouterr()
+    assert said.out == said.err == ""
+
+
 def test_converted_weights_are_those_of_the_file(tiny, cache):
     import gguf
     from safetensors.torch import load_file
