@@ -162,8 +162,8 @@ def main() -> None:
         [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,
     )
-    first = ["study", "architecture", "ratio", "sparsity", "k", "seed"]
-    table = table[first + [c for c in table if c not in first]]
+    keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
+    table = table[keys + [c for c in table if c not in keys]]
     made = {
         "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
