@@ -37,11 +37,11 @@ class SAE(nn.Module):
 
     @property
     def d_model(self) -> int:
-        return self.W_dec.shape[1]
+        return self.W_dec.shape[-1]
 
     @property
     def d_sae(self) -> int:
-        return self.W_dec.shape[0]
+        return self.W_dec.shape[-2]
 
     def pre(self, x: Tensor) -> Tensor:
         """Pre-activations ``(…, d_sae)`` of ``x (…, d_model)``."""

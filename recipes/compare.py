@@ -2,6 +2,7 @@
 
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
+* Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ def main() -> int:
     inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
     failures += len(inside) - sum(inside)
     print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
+    keys = ["study", "architecture", "ratio", "sparsity", "seed"]
+    both = pd.read_csv(artifact("three_features_reduced.csv")).merge(
+        pd.read_csv(artifact("three_features.csv")), on=keys
+    )
+    same = (both.reads_x == both.reads_y).mean()
+    failures += same < 0.9
+    print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
     return int(failures > 0)
 
 
