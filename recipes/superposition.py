@@ -43,7 +43,7 @@ def studies(reduced: bool) -> list[dict]:
         m = min(16 * n, 65536)
         l = around(n, m, (0.5, 0.75, 1, 1.25, 1.5, 2)) + [n // 4]
         rows.append({"study": "sizes", "n": n, "m": m, "l": sorted({*l}), "trials": 32, "seeds": seeds})
-    for n, seeds, trials in ((16, 16, 32), (256, 8, 32), (1024, 2, 48), (16384, 2, 16)):
+    for n, seeds, trials in ((16, 16, 32), (256, 8, 32), (1024, 2, 48), (16384, 1, 16)):
         l = around(n, MILLION, (0.75, 1, 1.25))
         if not reduced or n < 1024:
             rows.append({"study": "million", "n": n, "m": MILLION, "l": l, "trials": trials, "seeds": seeds})
@@ -56,7 +56,7 @@ def studies(reduced: bool) -> list[dict]:
         l = [2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 64]
         row = {"study": "amplitudes", "n": 512, "m": 8192, "l": l, "trials": 32, "seeds": 16}
         rows.append(row | {"amplitude": amplitude})
-    return [row | {"seeds": max(2, row["seeds"] // less)} for row in rows]
+    return [row | {"seeds": max(min(2, row["seeds"]), row["seeds"] // less)} for row in rows]
 
 
 def around(n: int, m: int, shares: tuple[float, ...]) -> list[int]:
