@@ -230,7 +230,7 @@ def main() -> None:
         save_artifact(
             f"superposition_{name}{'_reduced' if args.reduced else ''}.csv",
             lambda path, table=table: table.to_csv(path, index=False, float_format="%.6g"),
-            recipe="python -m recipes.superposition", seed=list(range(n_seeds)), seconds=round(time.time() - begun),
+            recipe="python -m recipes.superposition", seed=f"0 to {n_seeds - 1}", seconds=round(time.time() - begun),
         )  # fmt: skip
 
 
