@@ -14,8 +14,14 @@ FULL = (
     ["recipes.human_text"],
     ["recipes.toys"],
     ["recipes.gated_sweep"],
+    ["recipes.superposition"],
 )
-REDUCED = (["recipes.toys", "--reduced"], ["recipes.gated_sweep", "--reduced"], ["recipes.compare"])
+REDUCED = (
+    ["recipes.toys", "--reduced"],
+    ["recipes.gated_sweep", "--reduced"],
+    ["recipes.superposition", "--reduced"],
+    ["recipes.compare"],
+)
 
 for step in REDUCED if "--reduced" in sys.argv[1:] else FULL:
     print("==", *step, flush=True)
