@@ -45,8 +45,9 @@ SUPERPOSITION = """\
 {rows}
 
 Threshold readout of random directions, simulated. *Plain numpy* keeps all directions and reads one trial after the
-other; *streamed* is `helpers.readout`, which draws them again when it needs them. They take turns; rates are medians.
+other; *streamed* is `helpers.readout`, which draws them again when it needs them. They take turns; rates are medians.{busy}
 """
+BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
 
 
@@ -85,7 +86,8 @@ def superposition(results: dict) -> str:
         ("two processes, s", f"{two:.1f}", f"**{one / two:.2f}**"),
     ]
     values = {k: results[k] for k in ("date", "machine", "load_at_start")}
-    return SUPERPOSITION.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+    busy = BUSY if results["load_at_start"] > 1 else ""
+    return SUPERPOSITION.format(**values, busy=busy, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:
