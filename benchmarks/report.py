@@ -45,7 +45,8 @@ SUPERPOSITION = """\
 {rows}
 
 Threshold readout of random directions, simulated. *Plain numpy* keeps all directions and reads one trial after the
-other; *streamed* is `helpers.readout`, which draws them again when it needs them. They take turns; rates are medians.{busy}
+other; *streamed* is `helpers.readout`, which draws them again when it needs them.
+They take turns; rates are medians.{busy}
 """
 BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
