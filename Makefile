@@ -50,6 +50,7 @@ artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small vers
 bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh
 	$(PY) -m benchmarks.bench
+	$(PY) -m benchmarks.superposition
 	$(PY) tools/readme.py
 
 colab: $(READY)  ## rehearse Colab: fresh environment, one notebook alone in an empty folder

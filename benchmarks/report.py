@@ -37,6 +37,20 @@ The activation buffer: {streamed:,} MiB streamed through a buffer of {capacity:,
 | {here:,.0f} | {transformers:,.0f} | **{harvest:.2f}** | {largest_relative_difference:.0e} of the largest |
 """
 
+SUPERPOSITION = """\
+**Superposition noise** (chapter 3), measured {date} on {machine}, load {load_at_start} at the start
+
+| what | measured | ratio |
+|---|---|---|
+{rows}
+
+Threshold readout of random directions, simulated. *Plain numpy* keeps all directions and reads one trial after the
+other; *streamed* is `helpers.readout`, which draws them again when it needs them.
+They take turns; rates are medians.{busy}
+"""
+BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
+LIMIT = 2048  # MiB that a million directions may take
+
 
 def markdown(results: dict) -> str:
     """Everything that was measured."""
@@ -50,6 +64,31 @@ def markdown(results: dict) -> str:
     values["training"] = "\n".join(_speed(name, race, ceiling) for name, race in races.items())
     values["memory"] = "\n".join(_memory(name, race) for name, race in races.items())
     return PAGE.format(**values)
+
+
+def superposition(results: dict) -> str:
+    """Speed, memory and scaling of the streaming Monte Carlo."""
+    sizes, rows = results["sizes"], []
+    for trials, race in results["speed"].items():
+        plain, here = race["rate"]["plain"], race["rate"]["here"]
+        what = f"n={sizes['n']}, m={sizes['m']:,}, {trials} trials a dictionary; directions × trials/s"
+        rows += [(f"{what}: plain numpy", f"{plain:.1e}", ""), ("streamed", f"{here:.1e}", f"**{here / plain:.1f}**")]
+        share = race["share_with_an_error"]
+        rows.append(
+            ("share of trials with an error, plain / streamed", f"{share['plain']:.3f} / {share['here']:.3f}", "")
+        )
+    large, memory = sizes["large"], results["memory"]
+    what = f"peak memory at m={large['m']:,}, n={large['n']:,}, MiB (limit {LIMIT:,})"
+    rows.append((what, f"{memory['peak']:,.0f}", f"{memory['peak'] / LIMIT:.2f}"))
+    rows.append(("the directions alone, if stored, MiB", f"{memory['stored']:,.0f}", f"{memory['stored'] / LIMIT:.2f}"))
+    one, two = results["seconds"]["1"], results["seconds"]["2"]
+    rows += [
+        ("16 dictionaries, one process, s", f"{one:.1f}", ""),
+        ("two processes, s", f"{two:.1f}", f"**{one / two:.2f}**"),
+    ]
+    values = {k: results[k] for k in ("date", "machine", "load_at_start")}
+    busy = BUSY if results["load_at_start"] > 1 else ""
+    return SUPERPOSITION.format(**values, busy=busy, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.superposition [--rounds N]
 
-Prints one markdown table. The two contenders step in turns on the same sizes, so that a slow minute of the machine is
-everybody's; the unit is directions × trials per second, median over rounds. Memory is that of a process of its own.
+Prints one table and writes ``superposition.json`` and ``superposition.md`` beside this file. The two contenders step in
+turns on the same sizes, so that a slow minute of the machine is everybody's; the unit is directions × trials per
+second, median over rounds. Memory is that of a process of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 
 import numpy as np
+
+from benchmarks import report
+from helpers.store import atomic, hardware
 
 N, M, L, TRIALS = 768, 24576, 9, 256
 LARGE = {"n": 1024, "m": 10**6, "l": [12], "trials": 32, "seed": 0}
@@ -93,23 +99,26 @@ def parallel(processes: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
+    options = parser.parse_args()
     os.environ["OPEN_THREADS_BARS"] = "0"
-    rows = []
+    results = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": hardware(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "sizes": {"n": N, "m": M, "l": L, "large": LARGE},
+    }
+    results["speed"] = {}
     for trials in (32, TRIALS):
-        rate, share = race(rounds, trials)
-        rows.append((f"n={N}, m={M}, {trials} trials a dictionary: plain numpy, directions × trials/s",
-                     f"{rate['plain']:.3g}", "1"))  # fmt: skip
-        rows.append(("the same, streamed", f"{rate['here']:.3g}", f"{rate['here'] / rate['plain']:.1f}"))
-    rows.append(("share of trials with an error, plain / streamed", f"{share['plain']:.3f} / {share['here']:.3f}", ""))
-    mb, stored = memory(), LARGE["n"] * LARGE["m"] * 4 / 2**20
-    rows.append((f"peak memory at m={LARGE['m']}, n={LARGE['n']}, MB (of 2048)", f"{mb:.0f}", f"{mb / 2048:.2f}"))
-    rows.append(("the directions alone, if stored in single precision, MB", f"{stored:.0f}", f"{stored / 2048:.2f}"))
-    one, two = parallel(1), parallel(2)
-    rows.append(("16 dictionaries, one process, s", f"{one:.1f}", "1"))
-    rows.append(("two processes, s", f"{two:.1f}", f"{one / two:.2f}"))
-    print("| what | measured | ratio |\n|---|---|---|")
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        rate, share = race(options.rounds, trials)
+        results["speed"][str(trials)] = {"rate": rate, "share_with_an_error": share}
+    results["memory"] = {"peak": memory(), "stored": LARGE["n"] * LARGE["m"] * 4 / 2**20}
+    results["seconds"] = {"1": parallel(1), "2": parallel(2)}
+    with atomic(options.out / "superposition.json") as path:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    with atomic(options.out / "superposition.md") as path:
+        path.write_text(report.superposition(results))
+    print(report.superposition(results))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,28 @@ def tally(
     return {"false_alarms": (above - hits).reshape(shape).tolist(), "misses": misses.reshape(shape).tolist()}
 
 
+def pieces(
+    n: int, m: int, l: Sequence[int], *, trials: int, seeds: Sequence[int], threshold: float = 0.5,
+    amplitude: str = "unit", parts: int = 1,
+) -> list[dict]:  # fmt: skip
+    """The calls of :func:`tally` that one :func:`monte_carlo` is made of: one per seed and range of rows.
+
+    For many simulations at once, sweep the pieces of all of them, then let :func:`monte_carlo` find them done.
+    """
+    l, seeds = [int(k) for k in l], [int(s) for s in seeds]
+    _check(n, m, l, trials, threshold, amplitude)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={seeds!r}; expected at least one, all different")
+    edges = np.linspace(0, m, max(1, parts) + 1).astype(int).tolist()
+    settings = {"n": n, "m": m, "l": l, "trials": trials, "threshold": threshold, "amplitude": amplitude}
+    return [
+        {**settings, "seed": seed, "start": a, "stop": b}
+        for seed in seeds
+        for a, b in zip(edges, edges[1:], strict=False)
+        if a < b
+    ]
+
+
 def monte_carlo(
     n: int, m: int, l: Sequence[int], *, trials: int, seeds: Sequence[int], threshold: float = 0.5,
     amplitude: str = "unit", parts: int = 1, folder: str | Path | None = None, scheduler: str | None = None,
@@ -107,25 +129,15 @@ def monte_carlo(
     trials with an error), ``any_alarm`` (with a false alarm), and their standard errors ``…_se`` with dictionaries as
     the independent units (0 if there is one dictionary only: its trials share directions).
 
-    With a ``folder``, the pieces (one per seed and one of ``parts`` row ranges) go through :func:`helpers.sweep.sweep`:
-    in parallel, kept as they finish, and not done again when the call is repeated after a stop.
+    With a ``folder``, the :func:`pieces` go through :func:`helpers.sweep.sweep`: in parallel, kept as they finish, and
+    not done again when the call is repeated after a stop.
     """
-    l, seeds = [int(k) for k in l], [int(s) for s in seeds]
-    _check(n, m, l, trials, threshold, amplitude)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds={seeds!r}; expected at least one, all different")
-    edges = np.linspace(0, m, max(1, parts) + 1).astype(int).tolist()
-    settings = {"n": n, "m": m, "l": l, "trials": trials, "threshold": threshold, "amplitude": amplitude}
-    grid = [
-        {**settings, "seed": seed, "start": a, "stop": b}
-        for seed in seeds
-        for a, b in zip(edges, edges[1:], strict=False)
-        if a < b
-    ]
+    grid = pieces(n, m, l, trials=trials, seeds=seeds, threshold=threshold, amplitude=amplitude, parts=parts)
     if folder is None:
         counted = pd.DataFrame([{**point, **tally(**point)} for point in grid])
     else:
         counted = sweep(tally, grid, folder=folder, scheduler=scheduler, processes=processes)
+    l, seeds = grid[0]["l"], counted["seed"].unique()
     alarms, misses = (
         np.stack([np.sum(part[name].tolist(), axis=0) for _, part in counted.groupby("seed")])
         for name in ("false_alarms", "misses")

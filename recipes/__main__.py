@@ -14,11 +14,13 @@ FULL = (
     ["recipes.human_text"],
     ["recipes.toys"],
     ["recipes.gated_sweep"],
+    ["recipes.superposition"],
     ["recipes.three_features"],
 )
 REDUCED = (
     ["recipes.toys", "--reduced"],
     ["recipes.gated_sweep", "--reduced"],
+    ["recipes.superposition", "--reduced"],
     ["recipes.three_features", "--reduced"],
     ["recipes.compare"],
 )

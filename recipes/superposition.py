@@ -1,6 +1,6 @@
 """Chapter 3's Monte Carlo: random directions of every size, other readouts, and patterns that are not independent.
 
-    python -m recipes.superposition [--reduced] [--processes N] [--scheduler tcp://…]
+    python -m recipes.superposition [--reduced] [--tables noise …] [--processes N] [--scheduler tcp://…]
 
 Writes three small tables, `artifacts/superposition_{noise,readouts,patterns}.csv`. Nothing is drawn without a seed, and
 pieces are kept in the cache as they finish.
@@ -17,57 +17,68 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.readout import directions, monte_carlo
+from helpers.readout import directions, monte_carlo, pieces, tally
 from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
+from helpers.sweep import key_of, sweep
 
 MILLION = 10**6
 N, M = 128, 1024  # sizes of the comparison of readouts
 ACTIVE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 READOUTS = ("linear", "threshold", "optimised", "omp", "basis_pursuit", "autoencoder")
 PATTERNS = ("uniform", "coin", "groups", "bursts")
+TABLES = ("patterns", "readouts", "noise")
 
 
 def studies(reduced: bool) -> list[dict]:
     """Points of the noise table: what is drawn, and how often. The seeds are 0, 1, 2, …"""
     less = 8 if reduced else 1
-    rows = [  # the figures quoted when the dispute was set out
-        {"study": "quoted", "n": 512, "m": 8192, "l": [7, 14, 64, 512], "trials": 64, "seeds": 64 // less},
-        {"study": "quoted", "n": 768, "m": 24576, "l": [9, 14], "trials": 64, "seeds": 48 // less},
+    rows = [  # the figures quoted when the dispute was set out, then five points of our own
+        {"study": "quoted", "n": 512, "m": 8192, "l": [7, 14, 64, 512], "trials": 64, "seeds": 256},
+        {"study": "quoted", "n": 768, "m": 24576, "l": [9, 14], "trials": 64, "seeds": 96},
     ]
-    for n, seeds in ((16, 256), (64, 128), (256, 64), (1024, 24), (4096, 8), (16384, 3)):
+    for n, m, l, seeds in ((64, 4096, 1, 256), (128, 512, 4, 256), (384, 6144, 6, 128), (1024, 2000, 300, 48)):
+        rows.append({"study": "further", "n": n, "m": m, "l": [l], "trials": 64, "seeds": seeds})
+    rows.append({"study": "further", "n": 2048, "m": 32768, "l": [28], "trials": 64, "seeds": 24})
+    for n, seeds in ((16, 256), (64, 256), (256, 128), (1024, 48), (4096, 8), (16384, 2)):
         m = min(16 * n, 65536)
-        post = n / (8 * np.log(m))
-        l = sorted({max(1, round(post * k)) for k in (0.5, 0.75, 1, 1.25, 1.5, 2)} | {n // 4})
-        rows.append({"study": "sizes", "n": n, "m": m, "l": l, "trials": 32, "seeds": max(2, seeds // less)})
-    for n, seeds, trials in ((16, 16, 32), (256, 12, 32), (1024, 5, 32), (16384, 2, 32)):
-        post = n / (8 * np.log(MILLION))
-        l = sorted({max(1, round(post * k)) for k in (0.75, 1, 1.25)})
+        l = around(n, m, (0.5, 0.75, 1, 1.25, 1.5, 2)) + [n // 4]
+        rows.append({"study": "sizes", "n": n, "m": m, "l": sorted({*l}), "trials": 32, "seeds": seeds})
+    for n, seeds, trials in ((16, 16, 32), (256, 8, 32), (1024, 2, 48), (16384, 1, 16)):
+        l = around(n, MILLION, (0.75, 1, 1.25))
         if not reduced or n < 1024:
-            rows.append(
-                {"study": "million", "n": n, "m": MILLION, "l": l, "trials": trials, "seeds": max(2, seeds // less)}
-            )
+            rows.append({"study": "million", "n": n, "m": MILLION, "l": l, "trials": trials, "seeds": seeds})
     for m in (1024, 4096, 16384, 65536):
         l = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 32, 64]
-        rows.append({"study": "phase", "n": 512, "m": m, "l": l, "trials": 32, "seeds": 24 // less})
+        rows.append({"study": "phase", "n": 512, "m": m, "l": l, "trials": 32, "seeds": 24})
     for n in (4, 8, 16, 32, 64, 128, 256):
-        rows.append({"study": "small", "n": n, "m": 256, "l": [max(1, n // 8)], "trials": 64, "seeds": 400 // less})
+        rows.append({"study": "small", "n": n, "m": 256, "l": [max(1, n // 8)], "trials": 512, "seeds": 64})
     for amplitude in ("unit", "uniform", "exponential"):
         l = [2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 64]
-        row = {"study": "amplitudes", "n": 512, "m": 8192, "l": l, "trials": 32, "seeds": 16 // less}
+        row = {"study": "amplitudes", "n": 512, "m": 8192, "l": l, "trials": 32, "seeds": 16}
         rows.append(row | {"amplitude": amplitude})
-    return rows
+    return [row | {"seeds": max(min(2, row["seeds"]), row["seeds"] // less)} for row in rows]
 
 
-def noise(reduced: bool, **where) -> pd.DataFrame:
-    tables = []
+def around(n: int, m: int, shares: tuple[float, ...]) -> list[int]:
+    """Numbers of active features at these multiples of the post's bound."""
+    return sorted({max(1, round(k * n / (8 * np.log(m)))) for k in shares})
+
+
+def noise(reduced: bool, **many) -> pd.DataFrame:
+    """The noise table. All pieces are one sweep, the smallest first, so that no process waits for another study."""
+    calls = []
     for row in studies(reduced):
-        study, seeds = row["study"], range(row["seeds"])
-        parts = -(-row["n"] * row["m"] // 2**31)  # a piece is a minute or so
-        rest = {k: v for k, v in row.items() if k not in ("study", "seeds")}
-        table = monte_carlo(**rest, seeds=seeds, parts=parts, folder=cache_dir() / "runs", **where)
-        tables.append(table.assign(study=study, amplitude=row.get("amplitude", "unit"), seeds=len(seeds)))
-        print(table[["n", "m", "l", "per_feature", "any"]].to_string(index=False), flush=True)
+        parts = -(-row["n"] * row["m"] // 2**31)  # a piece is half a minute or so
+        call = {k: v for k, v in row.items() if k not in ("study", "seeds")}
+        calls.append((row, call | {"seeds": range(row["seeds"]), "parts": parts}))
+    grid = {key_of(tally, point): point for _, call in calls for point in pieces(**call)}
+    sweep(tally, sorted(grid.values(), key=lambda p: p["n"] * (p["stop"] - p["start"])), **many)
+    tables = [
+        monte_carlo(**call, **many).assign(
+            study=row["study"], amplitude=call.get("amplitude", "unit"), seeds=row["seeds"]
+        )
+        for row, call in calls
+    ]
     whole = pd.concat(tables, ignore_index=True)
     return whole[["study", "amplitude", *(c for c in whole if c not in ("study", "amplitude"))]]
 
@@ -193,29 +204,34 @@ def correlated(kind: str, seed: int, count: int, n: int = 512, m: int = 2048, l:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reduced", action="store_true", help="an eighth of the draws, fewer sizes")
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="which tables to make")
     parser.add_argument("--processes", type=int, help="local processes (default: as many as cores)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     args = parser.parse_args()
-    where = {"processes": args.processes, "scheduler": args.scheduler}
+    many = {"folder": cache_dir() / "runs", "processes": args.processes, "scheduler": args.scheduler}
     seeds, count, steps, active = (2, 50, 100, ACTIVE[:6:2]) if args.reduced else (4, 150, 800, ACTIVE)
-    many = {"folder": cache_dir() / "runs", **where}
-    begun = time.time()
 
-    def keep(name: str, table: pd.DataFrame, n_seeds: int) -> None:
-        nonlocal begun
+    def patterns() -> tuple[pd.DataFrame, int]:
+        grid = [{"kind": k, "seed": s, "count": 2000} for k in PATTERNS for s in range(3 * seeds)]
+        return sweep(correlated, grid, **many), 3 * seeds
+
+    def readouts() -> tuple[pd.DataFrame, int]:
+        settings = {"count": count, "steps": steps}
+        grid = [{"readout": r, "l": l, "seed": s, **settings} for r in READOUTS for l in active for s in range(seeds)]
+        return sweep(compare, grid, **many), seeds
+
+    def all_noise() -> tuple[pd.DataFrame, int]:
+        return noise(args.reduced, **many), max(row["seeds"] for row in studies(args.reduced))
+
+    makers = {"patterns": patterns, "readouts": readouts, "noise": all_noise}
+    for name in args.tables:
+        begun = time.time()
+        table, n_seeds = makers[name]()
         save_artifact(
             f"superposition_{name}{'_reduced' if args.reduced else ''}.csv",
-            lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-            recipe="python -m recipes.superposition", seed=list(range(n_seeds)), seconds=round(time.time() - begun),
+            lambda path, table=table: table.to_csv(path, index=False, float_format="%.6g"),
+            recipe="python -m recipes.superposition", seed=f"0 to {n_seeds - 1}", seconds=round(time.time() - begun),
         )  # fmt: skip
-        begun = time.time()
-
-    grid = [{"kind": k, "seed": s, "count": 2000} for k in PATTERNS for s in range(3 * seeds)]
-    keep("patterns", sweep(correlated, grid, **many), 3 * seeds)
-    settings = {"count": count, "steps": steps}
-    grid = [{"readout": r, "l": l, "seed": s, **settings} for r in READOUTS for l in active for s in range(seeds)]
-    keep("readouts", sweep(compare, grid, **many), seeds)
-    keep("noise", noise(args.reduced, **where), max(row["seeds"] for row in studies(args.reduced)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from scipy import integrate, special, stats
 from helpers import interference as law
 from helpers import readout
 from helpers.interference import any_error, false_alarm, miss, per_feature_error
-from helpers.readout import active_sets, directions, monte_carlo, tally
+from helpers.readout import active_sets, directions, monte_carlo, pieces, tally
+from helpers.store import artifact
 
 SIGMAS = 4  # seeds are fixed, so a test that passes keeps passing
 
@@ -87,6 +88,18 @@ def test_theory_gives_the_quoted_figures(n, m, l, one, some):
     error = any_error(n, m, l)
     assert per_feature_error(n, m, l) == pytest.approx(one, rel=0.08)
     assert error.lower - 0.012 <= some <= error.upper + 0.012
+
+
+def test_theory_gives_the_shipped_figures_within_their_errors():
+    table = pd.read_csv(artifact("superposition_noise.csv"))
+    table = table[table.study.isin(["quoted", "further"])]
+    assert {(n, m, l) for n, m, l, *_ in QUOTED} < set(zip(table.n, table.m, table.l, strict=True))
+    assert (table.study == "further").sum() == 5
+    for row in table.itertuples():
+        one, some = per_feature_error(row.n, row.m, row.l), any_error(row.n, row.m, row.l)
+        assert abs(row.per_feature - one) < SIGMAS * row.per_feature_se
+        slack = SIGMAS * np.sqrt(max(some.false_alarm * (1 - some.false_alarm), 1e-3) / row.trials)
+        assert abs(row.any_alarm - some.false_alarm) < slack
 
 
 FURTHER = [  # n, m, l, trials, seeds, amplitude
@@ -225,6 +238,15 @@ def test_streaming_counts_what_stored_directions_give(monkeypatch):
     parts = [tally(n, m, l, trials, 2, 0.5, "exponential", a, b) for a, b in ((0, 700), (700, 1500))]
     for name in whole:
         assert np.array_equal(sum(np.array(part[name]) for part in parts), whole[name])
+
+
+def test_pieces_cover_every_seed_and_row_once():
+    grid = pieces(16, 600, [1, 3], trials=8, seeds=[4, 7], parts=3)
+    for seed in (4, 7):
+        ranges = sorted((point["start"], point["stop"]) for point in grid if point["seed"] == seed)
+        assert ranges[0][0] == 0 and ranges[-1][1] == 600 and len(ranges) == 3
+        assert all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert len(grid) == 6
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path):

@@ -1,15 +1,19 @@
 """A sweep gives one row a point, once, wherever it runs and however often it is stopped."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from helpers.sweep import key_of, sweep
+from helpers.sweep import default_folder, key_of, sweep
 
 
 def measure(x, log, name="a"):
@@ -24,13 +28,12 @@ def fail_at_2(x, log, name="a"):
     return measure(x, log)
 
 
-def die_once(x, log, name="a"):
-    """The first call takes its worker down, as a lost machine would."""
-    marker = Path(log).with_suffix(".died")
-    if x == 1 and not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return measure(x, log)
+def take_time(x, log, name="a"):
+    """Says that it begins, and in which process; long enough to be killed halfway."""
+    with open(log, "a") as file:
+        file.write(f"{x} {os.getpid()}\n")
+    time.sleep(0.5)
+    return {"square": x * x}
 
 
 @pytest.fixture
@@ -92,13 +95,83 @@ def test_bad_grids_are_named(grid, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dask_cluster_gives_the_same_table_even_if_a_worker_dies(grid, tmp_path):
-    from distributed import LocalCluster
+def test_without_a_folder_points_are_kept_in_the_cache(grid, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path / "cache"))
+    whole, again = sweep(measure, grid, processes=1), sweep(measure, grid, processes=1)
+    pd.testing.assert_frame_equal(whole, again)
+    assert calls(grid) == [0, 1, 2, 3] and len(list(default_folder(measure).glob("*.json"))) == 4
+    assert (tmp_path / "cache") in default_folder(measure).parents
+    assert default_folder(measure) != default_folder(fail_at_2)
 
-    local = sweep(measure, grid, folder=tmp_path / "local", processes=1)
-    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster:
-        assert cluster.scheduler_address.startswith("tcp://")
-        remote = sweep(die_once, grid, folder=tmp_path / "remote", scheduler=cluster.scheduler_address)
-    pd.testing.assert_frame_equal(remote, local)
-    assert Path(grid[0]["log"]).with_suffix(".died").exists()
+
+@contextlib.contextmanager
+def cluster(folder, workers):
+    """A Dask scheduler and its workers on the loopback address, each a process of its own; the address, the workers."""
+    root = Path(__file__).resolve().parent
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)])}
+    file = folder / "scheduler.json"
+
+    def start(program, *options):
+        command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", *options]
+        with open(folder / f"{program}.log", "a") as log:
+            return subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+
+    scheduler = start("dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    started = [scheduler]
+    try:
+        wait_for(file.exists, scheduler)
+        address = json.loads(file.read_text())["address"]
+        options = (address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
+        started += [start("dask_worker", *options) for _ in range(workers)]
+        yield address, started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition, *processes, seconds=50):
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "waited too long"
+        assert all(process.poll() is None for process in processes), "a process of the cluster has ended"
+        time.sleep(0.02)
+
+
+def test_a_worker_killed_halfway_costs_its_task_and_nothing_else(tmp_path):
+    log = tmp_path / "log.txt"
+    log.touch()
+    grid = [{"x": x, "log": str(log)} for x in range(10)]
+    local = sweep(measure, [{**point, "log": str(tmp_path / "local.txt")} for point in grid], folder=tmp_path / "local")
+
+    def begun():
+        return [
+            tuple(map(int, line.split())) for line in log.read_text().splitlines() if line.endswith(tuple("0123456789"))
+        ]
+
+    with cluster(tmp_path, workers=2) as (address, (stays, goes)):
+        from distributed import Client
+
+        assert address.startswith("tcp://127.0.0.1:")
+        with Client(address) as client:
+            client.wait_for_workers(2, timeout=50)
+        lost = []
+
+        def kill():
+            wait_for(lambda: goes.pid in [pid for _, pid in begun()], goes)
+            goes.send_signal(signal.SIGKILL)  # while it is in its first task
+            goes.wait()
+            lost.extend(x for x, pid in begun() if pid == goes.pid)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        remote = sweep(take_time, grid, scheduler=address, folder=tmp_path / "remote")
+        killer.join()
+        assert goes.returncode == -signal.SIGKILL and stays.poll() is None
+
+    pd.testing.assert_frame_equal(remote.drop(columns="log"), local.drop(columns="log"))
+    assert list(remote["x"]) == list(range(10))  # complete, in order, nothing twice
+    assert len(list((tmp_path / "remote").glob("*.json"))) == 10
+    elsewhere = [x for x, pid in begun() if pid == stays.pid]
+    assert lost and set(lost) <= set(elsewhere), "what the killed worker was doing was done again by the other"
+    assert sorted(elsewhere) == list(range(10))

@@ -31,6 +31,8 @@ THREADS = [  # number, title, notebook
     (9, "Resolution of singularities", "09_resolution_of_singularities"),
 ]
 
+REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md")]
+
 
 def glued(notebook: Path) -> dict[str, str]:
     """Every glued value of an executed notebook, as text."""
@@ -66,8 +68,9 @@ def verdicts() -> str:
 
 
 def bench() -> str:
-    report = ROOT / "benchmarks" / "results.md"
-    return report.read_text(encoding="utf-8").strip() if report.exists() else "Not measured yet: `make bench`."
+    """The parts that were measured, each from a file of its own, so that one can be measured again alone."""
+    found = [path.read_text(encoding="utf-8").strip() for path in REPORTS if path.exists()]
+    return "\n\n".join(found) or "Not measured yet: `make bench`."
 
 
 PARTS = {"verdicts": verdicts, "bench": bench}
