@@ -95,6 +95,33 @@ def test_bad_grids_are_named(grid, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def say_and_sleep(x, log, name="a"):
+    with open(log, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(600)
+
+
+def test_workers_end_when_the_sweep_is_killed(grid, tmp_path):
+    log = Path(grid[0]["log"])
+    code = f"import test_sweep as t; t.sweep(t.say_and_sleep, {grid!r}, folder={str(tmp_path / 'runs')!r}, processes=2)"
+    root = Path(__file__).resolve().parent
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)])}
+    sweeping = subprocess.Popen([sys.executable, "-c", code], env=env)
+    try:
+        wait_for(lambda: log.exists() and len(log.read_text().split()) == 2, sweeping)
+    finally:
+        sweeping.kill()
+        sweeping.wait()
+    workers = [int(pid) for pid in log.read_text().split()]
+    wait_for(lambda: not any(map(alive, workers)), seconds=20)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
+
+
 def test_without_a_folder_points_are_kept_in_the_cache(grid, tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path / "cache"))
     whole, again = sweep(measure, grid, processes=1), sweep(measure, grid, processes=1)
