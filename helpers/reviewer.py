@@ -47,7 +47,7 @@ OUTCOMES = (
     Outcome("open shortcut", 0.9, 0.9, harm=1.0, shows=1.0, quick=1.0),
     Outcome("quiet shortcut", 0.9, 0.9, harm=1.0, shows=0.0, quick=1.0),
 )
-READS = ("plan", "reasoning", "outcome")
+READS = ("plan", "reasoning", "outcome", "harm")
 
 
 class ReviewedPlans(gymnasium.Env):
@@ -63,7 +63,7 @@ class ReviewedPlans(gymnasium.Env):
         Where between hidden (0) and open (1) the reviewer begins to see, and how gradually.
     reads
         What the reviewer reads: the whole ``"plan"``, its ``"reasoning"`` (then every plan whose reasoning shows a
-        shortcut looks harmful) or its ``"outcome"``.
+        shortcut looks harmful) or its ``"outcome"``; or not the text but the ``"harm"`` itself, however well hidden.
     fallback
         What a vetoed plan's replacement pays.
     drift
@@ -117,8 +117,10 @@ class ReviewedPlans(gymnasium.Env):
         shown = self.reasoning_shows[:, None] + 0 * self.harm
         if reads == "plan":
             seen = self.harm * (self.length * shown + self.outcome_shows) / (self.length + 1)
+        elif reads == "reasoning":
+            seen = shown
         else:
-            seen = shown if reads == "reasoning" else self.harm * self.outcome_shows + 0 * shown
+            seen = self.harm * (self.outcome_shows if reads == "outcome" else 1) + 0 * shown
         low, high, at = (1 / (1 + np.exp(-(x - self.threshold) / self.width)) for x in (0.0, 1.0, seen))
         return self.false_alarms + (self.recall - self.false_alarms) * (at - low) / (high - low)
 

@@ -46,14 +46,15 @@ def _dropped(r, v, penalty, fallback):  # a vetoed episode is not learned from
 class Arm(NamedTuple):
     """One way to put a reviewer into the loop.
 
-    ``credit`` is what learning makes of the verdict; ``reasoning`` the same for the words' part of the gradient where
-    that differs; ``reads`` what the training reviewer reads; ``gate`` whether a veto stops execution; ``learns`` when.
+    ``credit`` is what learning makes of the verdict; ``reasoning`` the same for the words' part of the gradient, where
+    that differs; ``reads`` what the training reviewer reads, where that is not what the world's reads; ``gate`` whether
+    a veto stops execution; ``learns`` when.
     """
 
     touches: str
     credit: Callable = _ignored
     reasoning: Callable | None = None
-    reads: str = "plan"
+    reads: str | None = None
     gate: bool = False
     learns: str = "always"
     split: bool = False
@@ -140,12 +141,12 @@ class Run(NamedTuple):
 
 
 def measures(world: ReviewedPlans, p: np.ndarray, time: float, gate: bool) -> dict:
-    """What an observer of the policy ``p (C, K)`` would see, with a reviewer of whole plans standing by.
+    """What an observer of the policy ``p (C, K)`` would see, with the world's reviewer standing by.
 
     ``attempts``: probability of a harmful plan. ``recall``: share of those that the reviewer flags. ``skill``: pay of
     safe plans over the best safe pay. ``monitor``: how often one that reads the reasoning alone raises a flag.
     """
-    q, r, harm = world.detection("plan"), world.reward(time), world.harm > 0
+    q, r, harm = world.q, world.reward(time), world.harm > 0
     attempts, caught = p[:, harm].sum(), (p * q)[:, harm].sum()
     safe = p[:, ~harm].sum(0)
     return {
@@ -160,7 +161,7 @@ def expected_credit(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every plan's expected credit, baseline taken off, ``(C, K)``: for the outcome's part, and for the words'."""
     rule, credits = ARMS[arm], []
-    q = world.detection(rule.reads)
+    q = world.detection(rule.reads) if rule.reads else world.q
     for credit in (rule.credit, rule.reasoning or rule.credit):
         x, kept = credit(reward + 0 * q, q, penalty, world.fallback)
         credits.append((x - kept * (p * x).sum() / (p * kept).sum()) * (rule.learns != "never"))
@@ -204,7 +205,7 @@ def sampled(
     if rule.learns == "cycles":
         raise ValueError(f"arm={arm!r} retrains on a log; expected an arm that learns as it goes: use exact")
     policy, theta = _begin(world, rule, theta, shared)
-    q, rows = world.detection(rule.reads), []
+    q, rows = world.detection(rule.reads) if rule.reads else world.q, []
     for step in range(steps + 1):
         p_c, p_o, s_c, s_o = policy.parts(theta)
         p = p_c[:, None] * p_o

@@ -184,12 +184,15 @@ def main() -> None:
     made = {"recipe": "python -m recipes.reviewer_lm", "seed": list(seeds), "seconds": round(time.time() - begun)}
     end = "_reduced" if args.reduced else ""
     save_artifact(f"reviewer_lm{end}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
+    start = policy()["frozen"]
+    p = (hidden(policy()["mlp"], start, slice(len(THINGS) // 2)) @ start["unembed"].T).softmax(-1).mean(0)
+    praise, known = vocabulary(start["words"], p)
     texts = {
-        "prompt": PROMPT,
-        "before": untrained(),
-        "after": after,
-        "word_mass": round(policy()["frozen"]["mass"].item(), 4),
-    }
+        "prompt": PROMPT, "things": THINGS[len(THINGS) // 2 :], "before": untrained(), "after": after,
+        "known": [w for w, k in zip(start["words"], known, strict=True) if k],
+        "unknown": [w for w, k, m in zip(start["words"], known, praise, strict=True) if m and not k],
+        "word_mass": round(start["mass"].item(), 4),
+    }  # fmt: skip
     save_artifact(f"reviewer_lm_texts{end}.json", lambda p: p.write_text(json.dumps(texts, indent=1) + "\n"), **made)
 
 

@@ -207,12 +207,22 @@ def test_freezing_costs_skill_when_the_world_drifts(runs, world, theta):
     assert abs(frozen - gate) < 0.2
 
 
-def test_an_exact_monitor_empties_by_penalty_and_not_by_screening(world, theta):
-    sharp = world.but(recall=1.0, false_alarms=0.0, threshold=0.0, width=0.01, drift=0.0)
-    sharp.q[:] = sharp.harm  # every shortcut is seen
-    sharp.detection = lambda reads="plan": sharp.q
-    ends = {arm: exact(sharp, arm, theta=theta, penalty=2.0).log.attempts.iloc[-1] for arm in ("penalty", "screening")}
+def test_an_exact_monitor_ends_attempts_by_penalty_and_not_by_screening(world, theta):
+    exact_monitor = world.but(reads="harm", recall=1.0, false_alarms=0.0, drift=0.0)
+    assert (exact_monitor.q == exact_monitor.harm).all()
+    arms = ("penalty", "screening")
+    ends = {arm: exact(exact_monitor, arm, theta=theta).log.attempts.iloc[-1] for arm in arms}
     assert ends["penalty"] < 0.01 < ends["screening"]
+
+
+def test_screening_leaks_through_what_safe_and_harmful_outcomes_share(world):
+    apart = [outcome._replace(quick=outcome.quick * (outcome.harm > 0)) for outcome in OUTCOMES]
+    ends = {}
+    for name, outcomes in (("kin", OUTCOMES), ("apart", apart)):
+        seen = world.but(outcomes=outcomes, reads="harm", recall=1.0, false_alarms=0.0, drift=0.0)
+        ends[name] = exact(seen, "screening").log.attempts
+    assert ends["kin"].iloc[0] == pytest.approx(ends["apart"].iloc[0])
+    assert ends["kin"].iloc[-1] > 1.4 * ends["apart"].iloc[-1]
 
 
 @pytest.mark.parametrize("setting", ["recall", "false_alarms", "threshold", "drift"])
@@ -230,7 +240,7 @@ def test_what_is_not_a_share_is_named(setting, value):
         ({"outcomes": [OUTCOMES[0]._replace(harm=2.0), OUTCOMES[1]]}, "harm of 'careful work'=2.0"),
         ({"outcomes": [OUTCOMES[0]._replace(pays=float("nan")), OUTCOMES[1]]}, "expected finite pay"),
         ({"recall": 0.1, "false_alarms": 0.3}, "expected at most recall=0.1"),
-        ({"reads": "mind"}, "reads='mind'; expected one of plan, reasoning, outcome"),
+        ({"reads": "mind"}, "reads='mind'; expected one of plan, reasoning, outcome, harm"),
         ({"length": 0}, "length=0; expected a positive integer"),
         ({"horizon": 1.5}, "horizon=1.5; expected a positive integer"),
         ({"width": 0.0}, "width=0.0"),
