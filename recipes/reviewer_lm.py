@@ -171,7 +171,6 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
     args = parser.parse_args()
     seeds, settings = (SEEDS, {}) if not args.reduced else (range(2), {"first": FIRST // 4, "deployed": DEPLOYED // 4})
-    begun = time.time()
     apart = check()
     if apart > 1e-2:
         raise ValueError(f"the last MLP's arithmetic is {apart:.2g} away from the model's logits; expected below 0.01")
@@ -180,8 +179,8 @@ def main() -> None:
     table = pd.DataFrame(
         {"arm": r.arm, "seed": r.seed, **row, "seconds": r.seconds} for r in runs.itertuples() for row in r.log
     )
-    after = {r.arm: r.texts for r in runs.itertuples() if r.seed == 0}
-    made = {"recipe": "python -m recipes.reviewer_lm", "seed": list(seeds), "seconds": round(time.time() - begun)}
+    after = {r.arm: r.texts for r in runs.itertuples() if r.seed == seeds[0]}
+    made = {"recipe": "python -m recipes.reviewer_lm", "seed": list(seeds), "seconds": round(runs.seconds.sum())}
     end = "_reduced" if args.reduced else ""
     save_artifact(f"reviewer_lm{end}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
     start = policy()["frozen"]
