@@ -14,8 +14,14 @@ FULL = (
     ["recipes.human_text"],
     ["recipes.toys"],
     ["recipes.gated_sweep"],
+    ["recipes.reviewer_lm"],
 )
-REDUCED = (["recipes.toys", "--reduced"], ["recipes.gated_sweep", "--reduced"], ["recipes.compare"])
+REDUCED = (
+    ["recipes.toys", "--reduced"],
+    ["recipes.gated_sweep", "--reduced"],
+    ["recipes.reviewer_lm", "--reduced"],
+    ["recipes.compare"],
+)
 
 for step in REDUCED if "--reduced" in sys.argv[1:] else FULL:
     print("==", *step, flush=True)

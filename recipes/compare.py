@@ -2,6 +2,7 @@
 
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
+* Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ def main() -> int:
     inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
     failures += len(inside) - sum(inside)
     print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
+    ends = {}
+    for name in ("reviewer_lm", "reviewer_lm_reduced"):
+        table = pd.read_csv(artifact(f"{name}.csv"))
+        ends[name] = table[table.step == table.step.max()].set_index(["arm", "seed"]).recall
+    off = (ends["reviewer_lm_reduced"] - ends["reviewer_lm"]).dropna().abs()
+    failures += int((off > 0.1).sum())
+    print(f"reviewer: {(off <= 0.1).sum()} of {len(off)} runs within 0.1 of the shipped recall")
     return int(failures > 0)
 
 
