@@ -3,10 +3,12 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from helpers.reviewer import OUTCOMES, ReviewedPlans
+from helpers.store import artifact
 from helpers.verdicts import ARMS, Policy, exact, expected_credit, measures, sampled, spillover
 
 REVIEWED = [name for name, arm in ARMS.items() if arm.learns != "never" and name not in ("none", "sandbox")]
@@ -280,3 +282,13 @@ def test_measures_add_up(world):
     assert seen["attempts"] == pytest.approx(0.5)
     assert seen["executed_harm"] == pytest.approx(seen["attempts"] * (1 - seen["recall"]))
     assert measures(world, p, 0.0, gate=False)["reward"] == pytest.approx(world.pays.mean())
+
+
+def test_the_shipped_language_model_log_holds_every_run_and_frozen_runs_do_not_move():
+    log = pd.read_csv(artifact("reviewer_lm.csv"))
+    assert log.groupby("arm").seed.nunique().to_dict() == {"frozen": 10, "gate": 10, "none": 10}
+    assert (log.groupby(["arm", "seed"]).step.nunique() == 26).all()
+    frozen = log[(log.arm == "frozen") & (log.step >= 0)]
+    assert (frozen.groupby("seed").recall.nunique() == 1).all()
+    before = log[log.step <= 0].pivot_table(index=["seed", "step"], columns="arm", values="recall")
+    assert (before.nunique(axis=1) == 1).all()  # the first phase is the same for all arms
