@@ -15,12 +15,14 @@ FULL = (
     ["recipes.toys"],
     ["recipes.gated_sweep"],
     ["recipes.superposition"],
+    ["recipes.reviewer_lm"],
     ["recipes.three_features"],
 )
 REDUCED = (
     ["recipes.toys", "--reduced"],
     ["recipes.gated_sweep", "--reduced"],
     ["recipes.superposition", "--reduced"],
+    ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
     ["recipes.compare"],
 )

@@ -3,6 +3,7 @@
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
+* Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
 from __future__ import annotations
@@ -50,6 +51,13 @@ def main() -> int:
     same = (both.reads_x == both.reads_y).mean()
     failures += same < 0.9
     print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
+    ends = {}
+    for name in ("reviewer_lm", "reviewer_lm_reduced"):
+        table = pd.read_csv(artifact(f"{name}.csv"))
+        ends[name] = table[table.step == table.step.max()].set_index(["arm", "seed"]).recall
+    off = (ends["reviewer_lm_reduced"] - ends["reviewer_lm"]).dropna().abs()
+    failures += int((off > 0.1).sum())
+    print(f"reviewer: {(off <= 0.1).sum()} of {len(off)} runs within 0.1 of the shipped recall")
     return int(failures > 0)
 
 
