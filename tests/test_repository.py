@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -58,6 +59,16 @@ def test_every_page_of_the_book_is_in_its_table_of_contents():
     toc = (ROOT / "_toc.yml").read_text()
     for page in [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("[0-9]*.ipynb")]:
         assert f"{page.parent.name}/{page.stem}" in toc, f"{page.name} is not in _toc.yml"
+
+
+def test_no_two_chapters_use_one_label():
+    labels = []
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            labels += re.findall(r"^:label: *(\S+)", cell.source, re.MULTILINE)
+            labels.append(cell.metadata.get("mystnb", {}).get("figure", {}).get("name"))
+    labels = [label for label in labels if label]
+    assert len(labels) > 20 and sorted(labels) == sorted(set(labels))
 
 
 def test_the_repository_knows_no_address_of_its_own():
