@@ -176,14 +176,19 @@ def render(draw: Callable[..., Figure], values: dict) -> bytes:
     figure = draw(**values)
     if not isinstance(figure, Figure):
         raise TypeError(f"draw(**{values}) returned {type(figure).__name__}; expected a matplotlib Figure")
-    raw, small = io.BytesIO(), io.BytesIO()
+    raw = io.BytesIO()
     try:
         figure.savefig(raw, format="png", dpi=DPI, bbox_inches=None)
     finally:
         plt.close(figure)
-    image = Image.open(raw).convert("RGBA")
+    return shrunk(raw.getvalue(), COLOURS)
+
+
+def shrunk(png: bytes, colours: int) -> bytes:
+    """The same picture on white with a palette of so many colours: a third of the size, and alike to the eye."""
+    image, small = Image.open(io.BytesIO(png)).convert("RGBA"), io.BytesIO()
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    palette = image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+    palette = image.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
     palette.save(small, format="PNG", optimize=True)
     return small.getvalue()
 

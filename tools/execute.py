@@ -8,6 +8,7 @@ Afterwards the README's table of verdicts is written anew from the numbers the n
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import time
@@ -17,16 +18,27 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from helpers.explore import shrunk  # noqa: E402
+
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
+COLOURS = 96  # of a picture: enough for lines, text and ten shades
+
+
 def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove widget state, timings and the machine's Python version; number the cells' ids."""
+    """Remove widget state, timings and the machine's Python version; number the cells' ids; make pictures small."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
         for key in ("execution", "collapsed", "ExecuteTime", "scrolled"):
             cell.metadata.pop(key, None)
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                small = shrunk(base64.b64decode(output.data["image/png"]), COLOURS)
+                output.data["image/png"] = base64.b64encode(small).decode()
     return notebook
 
 
