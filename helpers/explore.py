@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 DPI = 100
-COLOURS = 48
+COLOURS = 32
 MAX_FRAMES = 400
 MAX_BYTES = 250_000
 PREFIX = "data:image/png;base64,"

@@ -25,7 +25,7 @@ from helpers.explore import shrunk  # noqa: E402
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-COLOURS = 96  # of a picture: enough for lines, text and ten shades
+COLOURS = 48  # of a picture: enough for lines, text and ten shades
 
 
 def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
