@@ -1,13 +1,16 @@
 """Hygiene of the notebooks as they are committed. That the outputs are true is nbval's business."""
 
 import ast
+import base64
 import html.parser
+import io
 import re
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -80,6 +83,13 @@ def test_every_picture_has_a_text_alternative(path):
             elif any(kind.startswith("image/") for kind in data):
                 alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
                 assert len(alt) > 10, f"cell {number}: set the cell's metadata mystnb.image.alt, found {alt!r}"
+
+
+def test_pictures_are_stored_with_a_palette(path):
+    for number, output in outputs(path):
+        if "image/png" in output.get("data", {}):
+            picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+            assert picture.mode == "P", f"cell {number}: run the notebook with `make run`, which makes pictures small"
 
 
 def test_no_volatile_metadata_is_kept(path):
