@@ -22,6 +22,7 @@ from .codes import Dense
 from .penalties import PENALTIES
 from .progress import progress as bar
 from .sae import SAE, BatchTopK
+from .training import rise
 
 VECTORS = {"b_enc", "b_dec", "r_mag", "b_mag", "gap", "threshold"}  # of one dictionary: (features,), or a scalar
 
@@ -149,10 +150,10 @@ def train_together(
     many.train()
     for step in bar(range(steps), desc=type(many).__name__, disable=not progress):
         for group in adam.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / max(1, warmup * steps), (steps - step) / max(1, decay * steps))
+            group["lr"] = lr * min(rise(step, steps, warmup), (steps - step) / max(1, decay * steps))
         terms = losses(many, batches(step), on)
         if "sparsity" in terms:
-            terms["sparsity"] = terms["sparsity"] * min(1.0, (step + 1) / max(1, sparsity_warmup * steps))
+            terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
         adam.zero_grad(set_to_none=True)
         (torch.stack(list(terms.values())).sum() * len(many.W_dec)).backward()
         adam.step()

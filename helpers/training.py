@@ -95,12 +95,12 @@ def train(
         strict=False,
     ):
         for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / max(1, warmup * steps), (steps - step) / max(1, decay * steps))
+            group["lr"] = lr * min(rise(step, steps, warmup), (steps - step) / max(1, decay * steps))
         if step in revive_at:
             revive(sae, x, 100 * len(x), optimiser, trainable, generator)
         terms = sae.losses(x, view, generator)
         if "sparsity" in terms:
-            terms["sparsity"] = terms["sparsity"] * min(1.0, (step + 1) / max(1, sparsity_warmup * steps))
+            terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         if clip is not None:
@@ -114,6 +114,11 @@ def train(
             _checkpoint(Path(checkpoint), sae, optimiser, trainable, generator, identity, done, rows)
     sae.eval()
     return pd.DataFrame(rows)
+
+
+def rise(step: int, steps: int, share: float) -> float:
+    """A linear rise to 1 over the first ``share`` of the steps."""
+    return min(1.0, (step + 1) / max(1, share * steps))
 
 
 def shuffled(stream: Iterable[Tensor], batch: int, capacity: int, generator: torch.Generator) -> Iterator[Tensor]:
