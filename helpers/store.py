@@ -66,13 +66,18 @@ def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
-def manifest() -> dict[str, dict]:
+def manifest(folder: Path | None = None) -> dict[str, dict]:
     """``manifest.json`` as a dict: artifact name → its files' hashes and how, when and where it was made."""
-    path = artifacts_dir() / "manifest.json"
+    path = (folder or artifacts_dir()) / "manifest.json"
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise OSError(f"{path} is corrupt: {error}. Restore it with git.") from error
+
+
+def _home(name: str) -> Path:
+    """The folder whose manifest names it: what a reduced recipe made, ``reduced/…``, is not part of the project."""
+    return artifacts_dir() / "reduced" if name.startswith("reduced/") else artifacts_dir()
 
 
 def artifact(name: str) -> Path:
@@ -85,10 +90,10 @@ def artifact(name: str) -> Path:
     OSError
         A file is missing, or is not the one the manifest describes. The message names it.
     """
-    entries = manifest()
+    entries = manifest(_home(name))
     if name not in entries:
         known = ", ".join(sorted(entries)) or "none yet"
-        raise KeyError(f"artifact name={name!r} is not in {artifacts_dir() / 'manifest.json'}; known: {known}")
+        raise KeyError(f"artifact name={name!r} is not in {_home(name) / 'manifest.json'}; known: {known}")
     base = artifacts_dir()
     for file, expected in entries[name]["sha256"].items():
         path = base / file
@@ -111,18 +116,18 @@ def save_artifact(name: str, write: Callable[[Path], object], **made) -> Path:
     """
     if not name or name.startswith("/") or ".." in Path(name).parts:
         raise ValueError(f"name={name!r}: expected a relative path inside artifacts/")
-    base = artifacts_dir()
-    base.mkdir(parents=True, exist_ok=True)
-    with FileLock(base / ".manifest.lock"):
+    base, home = artifacts_dir(), _home(name)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".manifest.lock"):
         with atomic(base / name) as path:
             write(path)
-        entries = manifest()
+        entries = manifest(home)
         entries[name] = {
             "sha256": {str(f.relative_to(base)): sha256(f) for f in _files(base / name)},
             "bytes": sum(f.stat().st_size for f in _files(base / name)),
             "made": {"on": hardware(), "at": datetime.now(UTC).strftime("%Y-%m-%d"), **made},
         }
-        with atomic(base / "manifest.json") as path:
+        with atomic(home / "manifest.json") as path:
             path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     return base / name
 

@@ -1,7 +1,7 @@
 """Rebuild the artifacts: `python -m recipes [--reduced]`, or one by name, as `python -m recipes.gated_sweep`.
 
 Reduced, it keeps the shipped tokens and repeats small versions of the computations, whose tables stand beside the
-shipped ones (`*_reduced.csv`, not committed) and are compared with them.
+shipped ones in `artifacts/reduced/` (not committed) and are compared with them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Hold the reduced computations against the shipped ones: `python -m recipes.compare`. Exits 1 if they disagree.
 
-* Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
+* Sweep: two levels of the central arms at one site, a seed of its own, a quarter of the tokens four times over. The
+  share's 95% interval must overlap that of the shipped runs of these levels, and each run must come within 10% of the
+  shipped seeds' mean L0 and mean FVU.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
+* Superposition: an eighth of the draws. No error rate may be further from the shipped one than five standard errors.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
@@ -19,46 +22,75 @@ from helpers.store import artifact
 from .harvest import SITES
 
 
-def shares(name: str) -> dict[str, tuple[float, float, float]]:
-    table = pd.read_csv(artifact(f"{name}.csv"))
-    losses = {k: v.astype(float) for k, v in load_file(artifact(f"{name}_losses.safetensors")).items()}
-    out = {}
-    for site in SITES:
-        value, draws = bootstrap_share(table, losses, site, split=0)
-        out[site] = (value, *interval(draws))
-    return out
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(artifact(name))
+
+
+def pair(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The shipped table and the reduced one."""
+    return table(name), table(f"reduced/{name}")
+
+
+def sweep() -> bool:
+    (shipped, reduced), site = pair("gated_sweep.csv"), SITES[0]
+    shipped = shipped[(shipped.site == site) & shipped.level.isin(reduced.level)]
+    shares = []
+    for rows, name in (
+        (shipped, "gated_sweep_losses.safetensors"),
+        (reduced, "reduced/gated_sweep_losses.safetensors"),
+    ):
+        losses = {key: value.astype(float) for key, value in load_file(artifact(name)).items()}
+        value, draws = bootstrap_share(rows, losses, site, split=0)
+        shares.append((value, *interval(draws)))
+    (a, a0, a1), (b, b0, b1) = shares
+    keys = ["architecture", "level"]
+    off = (reduced.groupby(keys)[["l0", "fvu"]].mean() / shipped.groupby(keys)[["l0", "fvu"]].mean() - 1).dropna().abs()
+    print(f"sweep, {site}: share closed {a:.2f} [{a0:.2f}, {a1:.2f}] shipped, {b:.2f} [{b0:.2f}, {b1:.2f}] reduced; "
+          f"L0 within {off.l0.max():.1%}, FVU within {off.fvu.max():.1%}")  # fmt: skip
+    return a0 <= b1 and b0 <= a1 and off.to_numpy().max() <= 0.1
+
+
+def toys() -> bool:
+    keys = ["toy", "architecture", "level"]
+    shipped, reduced = pair("toys.csv")
+    whole, part = shipped.groupby(keys).fvu.agg(["min", "max"]), reduced.groupby(keys).fvu.mean()
+    inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
+    print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
+    return all(inside)
+
+
+def superposition() -> bool:
+    shipped, reduced = pair("superposition_noise.csv")
+    both = reduced.merge(shipped, on=["study", "amplitude", "n", "m", "l"], suffixes=("", "_shipped"))
+    # A rate of zero has no standard error of its own: one event more or less is the least that can be told apart.
+    least = 1 / (both.trials * both.m)
+    error = (both.per_feature_se**2 + both.per_feature_se_shipped**2).pow(0.5).clip(lower=least)
+    z = ((both.per_feature - both.per_feature_shipped) / error).abs()
+    print(f"superposition: {(z <= 5).sum()} of {len(z)} error rates within five standard errors")
+    return len(z) > 0 and bool((z <= 5).all())
+
+
+def three_features() -> bool:
+    shipped, reduced = pair("three_features.csv")
+    both = reduced.merge(shipped, on=["study", "architecture", "ratio", "sparsity", "seed"])
+    same = (both.reads_x == both.reads_y).mean()
+    print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
+    return same >= 0.9
+
+
+def reviewer() -> bool:
+    shipped, reduced = (
+        rows[rows.step == rows.step.max()].set_index(["arm", "seed"]).recall for rows in pair("reviewer_lm.csv")
+    )
+    off = (reduced - shipped).dropna().abs()
+    print(f"reviewer: {(off <= 0.1).sum()} of {len(off)} runs within 0.1 of the shipped recall")
+    return len(off) > 0 and bool((off <= 0.1).all())
 
 
 def main() -> int:
-    failures = 0
-    shipped, reduced = shares("gated_sweep"), shares("gated_sweep_reduced")
-    for site in SITES:
-        (a, a0, a1), (b, b0, b1) = shipped[site], reduced[site]
-        agrees = a0 <= b1 and b0 <= a1
-        failures += not agrees
-        print(f"{site}: share closed {a:.2f} [{a0:.2f}, {a1:.2f}] shipped, {b:.2f} [{b0:.2f}, {b1:.2f}] reduced: "
-              f"{'agree' if agrees else 'DISAGREE'}")  # fmt: skip
-    keys = ["toy", "architecture", "level"]
-    whole = pd.read_csv(artifact("toys.csv")).groupby(keys).fvu.agg(["min", "max"])
-    part = pd.read_csv(artifact("toys_reduced.csv")).groupby(keys).fvu.mean()
-    inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
-    failures += len(inside) - sum(inside)
-    print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
-    keys = ["study", "architecture", "ratio", "sparsity", "seed"]
-    both = pd.read_csv(artifact("three_features_reduced.csv")).merge(
-        pd.read_csv(artifact("three_features.csv")), on=keys
-    )
-    same = (both.reads_x == both.reads_y).mean()
-    failures += same < 0.9
-    print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
-    ends = {}
-    for name in ("reviewer_lm", "reviewer_lm_reduced"):
-        table = pd.read_csv(artifact(f"{name}.csv"))
-        ends[name] = table[table.step == table.step.max()].set_index(["arm", "seed"]).recall
-    off = (ends["reviewer_lm_reduced"] - ends["reviewer_lm"]).dropna().abs()
-    failures += int((off > 0.1).sum())
-    print(f"reviewer: {(off <= 0.1).sum()} of {len(off)} runs within 0.1 of the shipped recall")
-    return int(failures > 0)
+    agree = [check() for check in (sweep, toys, superposition, three_features, reviewer)]
+    print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
+    return int(not all(agree))
 
 
 if __name__ == "__main__":

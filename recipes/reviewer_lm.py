@@ -181,8 +181,8 @@ def main() -> None:
     )
     after = {r.arm: r.texts for r in runs.itertuples() if r.seed == seeds[0]}
     made = {"recipe": "python -m recipes.reviewer_lm", "seed": list(seeds), "seconds": round(runs.seconds.sum())}
-    end = "_reduced" if args.reduced else ""
-    save_artifact(f"reviewer_lm{end}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
+    place = "reduced/" * args.reduced
+    save_artifact(f"{place}reviewer_lm.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
     start = policy()["frozen"]
     p = (hidden(policy()["mlp"], start, slice(len(THINGS) // 2)) @ start["unembed"].T).softmax(-1).mean(0)
     praise, known = vocabulary(start["words"], p)
@@ -192,7 +192,7 @@ def main() -> None:
         "unknown": [w for w, k, m in zip(start["words"], known, praise, strict=True) if m and not k],
         "word_mass": round(start["mass"].item(), 4),
     }  # fmt: skip
-    save_artifact(f"reviewer_lm_texts{end}.json", lambda p: p.write_text(json.dumps(texts, indent=1) + "\n"), **made)
+    save_artifact(f"{place}reviewer_lm_texts.json", lambda p: p.write_text(json.dumps(texts, indent=1) + "\n"), **made)
 
 
 if __name__ == "__main__":

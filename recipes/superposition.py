@@ -228,7 +228,7 @@ def main() -> None:
         begun = time.time()
         table, n_seeds = makers[name]()
         save_artifact(
-            f"superposition_{name}{'_reduced' if args.reduced else ''}.csv",
+            f"{'reduced/' * args.reduced}superposition_{name}.csv",
             lambda path, table=table: table.to_csv(path, index=False, float_format="%.6g"),
             recipe="python -m recipes.superposition", seed=f"0 to {n_seeds - 1}", seconds=round(time.time() - begun),
         )  # fmt: skip

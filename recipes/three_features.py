@@ -169,7 +169,7 @@ def main() -> None:
         "seed": list(range(seeds)),
         "seconds": round(done.seconds.sum()),
     }
-    name = "three_features_reduced.csv" if args.reduced else "three_features.csv"
+    name = "reduced/" * args.reduced + "three_features.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
 
 

@@ -98,7 +98,7 @@ def main() -> None:
     ]
     begun = time.time()
     table = sweep(run, grid, folder=cache_dir() / "runs")
-    name = "toys_reduced.csv" if args.reduced else "toys.csv"
+    name = "reduced/" * args.reduced + "toys.csv"
     save_artifact(
         name,
         lambda path: table.round(6).to_csv(path, index=False),

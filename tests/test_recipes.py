@@ -15,7 +15,7 @@ from recipes import gated_sweep
 @pytest.fixture
 def points(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path))
-    points = list(gated_sweep.grid(len(load_tokens("train")), reduced=False))
+    points = list(gated_sweep.grid(len(load_tokens("train"))))
     gated_sweep.take_over(points)
     return points
 

@@ -94,6 +94,17 @@ def test_a_failed_artifact_leaves_file_and_manifest_as_they_were(artifacts):
     assert (artifacts / "manifest.json").read_text() == before
 
 
+def test_what_a_reduced_recipe_made_leaves_the_shipped_manifest_alone(artifacts):
+    store.save_artifact("a", lambda path: path.write_text("shipped"))
+    before = (artifacts / "manifest.json").read_text()
+    store.save_artifact("reduced/a", lambda path: path.write_text("reduced"))
+    assert (artifacts / "manifest.json").read_text() == before
+    assert store.artifact("reduced/a").read_text() == "reduced" and store.artifact("a").read_text() == "shipped"
+    (artifacts / "reduced" / "a").write_text("other")
+    with pytest.raises(OSError, match="'reduced/a'.*a is corrupt"):
+        store.artifact("reduced/a")
+
+
 def test_an_unknown_artifact_is_named_with_those_there_are(artifacts):
     with pytest.raises(KeyError, match="'b' is not in .*none yet"):
         store.artifact("b")
