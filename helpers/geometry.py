@@ -290,7 +290,8 @@ def _skewness(degree: Tensor) -> float:
 def welch_bound(n: int, d: int) -> float:
     """The least max |cos| that n directions in d dimensions can have: ``√((n-d) / (d(n-1)))``, and 0 for n ≤ d.
 
-    Welch 1974. :func:`helpers.packing.packing_bound` is at least as large.
+    Welch 1974. The same number bounds their *root-mean-square* cosine. :func:`helpers.packing.packing_bound` is at
+    least as large.
     """
     if n < 1 or d < 1:
         raise ValueError(f"n={n!r}, d={d!r}; expected positive integers")

@@ -23,8 +23,9 @@ union bound; with ``l ≪ m`` and θ = ½ the bracket is narrow. **Approximate**
 Arguments broadcast. ``n``, ``m`` and ``l`` are whole numbers, readouts are in units of a feature's mean amplitude;
 anything else raises a ``ValueError`` that names the argument.
 
-Sources: the dispute, [Linsefors 2024, "Some costs of superposition", with its comments]; lower bound on the largest
-overlap [Welch 1974]; linear against nonlinear readout in the worst case [Garg, Kleinberg, Peng, arXiv:2602.11246].
+Sources: the dispute, [Linsefors 2024, "Some costs of superposition", with its comments]; linear against nonlinear
+readout in the worst case [Garg, Kleinberg, Peng, arXiv:2602.11246]. The lower bound on the largest overlap is
+:func:`helpers.geometry.welch_bound`.
 """
 
 from __future__ import annotations
@@ -225,17 +226,6 @@ def comment_bound(n) -> np.ndarray:
     """``n``: up to here the readout of *one given* feature has a signal-to-noise ratio of at least 1, √(l/n) ≤ 1."""
     _whole("n", n, 2)
     return np.asarray(n, dtype=float)
-
-
-def welch_bound(n, m) -> np.ndarray:
-    """``√((m-n)/(n(m-1)))`` for m > n, else 0: no m unit vectors have a smaller largest |overlap|.
-
-    The same number bounds their *root-mean-square* overlap, so no arrangement lowers the noise that uniformly chosen
-    active sets cause by more than the factor √((m-n)/(m-1)) against random directions.
-    """
-    _whole("n", n, 2), _whole("m", m, 2)
-    n, m = np.asarray(n, dtype=float), np.asarray(m, dtype=float)
-    return np.sqrt(np.maximum(m - n, 0) / (n * (m - 1)))
 
 
 def largest_overlap(n, m) -> np.ndarray:
