@@ -145,28 +145,36 @@ def toys(reduced: bool) -> None:
     write(f"orthogonality_toy{'_reduced' if reduced else ''}.csv", table, made)
 
 
+def name(point: dict) -> dict:
+    """What tells a run of the table from the others."""
+    keys = {key: point[key] for key in ("architecture", "seed", "level")}
+    return keys | {"orthogonality": point.get("orthogonality", 0.0), "penalty": point.get("penalty", "none")}
+
+
 def model(until: float | None) -> None:
-    begun = time.time()
+    begun, points = time.time(), grid(len(load_tokens("train")))
     deadline = None if until is None else begun + 60 * until
-    points = grid(len(load_tokens("train")))
-    runs = sweep(gated_sweep.run, points, folder=folder("runs"), deadline=deadline)
-    keys = ["architecture", "seed", "level", "orthogonality", "penalty"]
-    done = {tuple(row) for row in runs.reindex(columns=keys).fillna("").to_numpy().tolist()}
-    points = [p for p in points if tuple(p.get(key, "") for key in keys) in done]
-    judged = sweep(judge, points, folder=folder("orthogonality"), deadline=deadline)
-    table = runs.merge(judged, how="inner")
-    made = {"recipe": "python -m recipes.orthogonality", "seed": list(SEEDS), "planned_runs": len(grid(0))}
-    made["seconds"] = round(time.time() - begun)
-    letters = [
-        {key: row[key] for key in keys} | letter for row in table.to_dict("records") for letter in row["letters"]
-    ]
-    losses = {
-        "/".join(str(row[key]) for key in keys): torch.tensor([row["by_sequence"][s] for s in ("eval", "human")])
-        for row in table.to_dict("records")
-    }
-    write("orthogonality.csv", table.drop(columns=["by_sequence", "letters"]), made)
+    runs = records(sweep(gated_sweep.run, points, folder=folder("runs"), deadline=deadline))
+    trained = [tuple(name(row).values()) for row in runs]
+    done = [point for point in points if tuple(name(point).values()) in trained]
+    judged = records(sweep(judge, done, folder=folder("orthogonality")))
+    table, letters, losses = [], [], {}
+    for key, run, seen in zip(trained, runs, judged, strict=True):
+        row = name(run) | run | seen
+        by_sequence, by_letter = row.pop("by_sequence"), row.pop("letters")
+        losses["/".join(map(str, key))] = torch.tensor([by_sequence[split] for split in ("eval", "human")])
+        letters += [name(row) | letter for letter in by_letter]
+        table.append(row)
+    made = {"recipe": "python -m recipes.orthogonality", "seed": list(SEEDS), "seconds": round(time.time() - begun)}
+    made |= {"planned": len(points), "finished": len(table)}
+    write("orthogonality.csv", table, made)
     write("orthogonality_letters.csv", letters, made)
     save_artifact("orthogonality_losses.safetensors", lambda path: save_file(losses, path), **made, what=LOSSES)
+
+
+def records(table: pd.DataFrame) -> list[dict]:
+    """Rows as dicts, without the columns a row has no value for."""
+    return [{k: v for k, v in row.items() if v is not None and v == v} for row in table.to_dict("records")]
 
 
 def main() -> None:
