@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from helpers.geometry import (
@@ -161,14 +162,12 @@ def describe(rows: Tensor, x: Tensor) -> dict:
 @torch.no_grad()
 def coactivation(rows: Tensor, on: Tensor) -> list[dict]:
     """For pairs of features by cosine: how often both fire, and how often they would if they fired independently."""
-    on = on.float()
-    both, rate = torch.zeros(len(rows), len(rows)), on.mean(0)
-    for part in on.split(8192):
-        both += part.T @ part
+    rate, sparse = on.double().mean(0), csr_array(on.numpy().astype(np.int32))
+    both = torch.from_numpy((sparse.T @ sparse).toarray())
     i, j = torch.triu_indices(len(rows), len(rows), 1)
     unit = unit_rows(rows)
     cosines = (unit @ unit.T)[i, j]
-    seen, expected = both[i, j].double(), len(on) * rate[i].double() * rate[j].double()
+    seen, expected = both[i, j].double(), len(on) * rate[i] * rate[j]
     bin_ = torch.bucketize(cosines, BINS[1:-1])
     sums = torch.zeros(3, len(BINS) - 1, dtype=torch.float64)
     for row, values in enumerate((torch.ones_like(seen), seen, expected)):
