@@ -2,6 +2,7 @@
 
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
+* Penalties on the toys: the same settings on two of the seeds. Each recovery must lie within 0.03 of the shipped one.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
@@ -44,6 +45,13 @@ def main() -> int:
     inside = [0.9 * whole.loc[k, "min"] <= v <= 1.1 * whole.loc[k, "max"] for k, v in part.items()]
     failures += len(inside) - sum(inside)
     print(f"toys: {sum(inside)} of {len(inside)} means inside the shipped range")
+    keys = ["toy", "architecture", "seed", "orthogonality", "penalty"]
+    both = pd.read_csv(artifact("orthogonality_toy_reduced.csv")).merge(
+        pd.read_csv(artifact("orthogonality_toy.csv")), on=keys
+    )
+    near = (both.recovery_x - both.recovery_y).abs() <= 0.03
+    failures += int((~near).sum())
+    print(f"penalties: {near.sum()} of {len(near)} toys within 0.03 of the shipped recovery")
     keys = ["study", "architecture", "ratio", "sparsity", "seed"]
     both = pd.read_csv(artifact("three_features_reduced.csv")).merge(
         pd.read_csv(artifact("three_features.csv")), on=keys
