@@ -130,8 +130,9 @@ def write(name: str, rows, made: dict) -> None:
     save_artifact(name, lambda path: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
 
 
-def toys(reduced: bool) -> None:
+def toys(reduced: bool, until: float | None) -> None:
     begun, seeds = time.time(), range(2) if reduced else TOY_SEEDS
+    deadline = None if until is None else begun + 60 * until
     points = [
         {"toy": toy, "architecture": arm, "seed": seed, **setting}
         for seed in seeds
@@ -139,7 +140,7 @@ def toys(reduced: bool) -> None:
         for arm in TOY_SPARSITY
         for setting in settings(dict.fromkeys(STRENGTHS, TOY_STRENGTHS))
     ]
-    table = sweep(toy_run, points)
+    table = sweep(toy_run, points, deadline=deadline)
     made = {"recipe": "python -m recipes.orthogonality --toy", "seed": list(seeds)}
     made["seconds"] = round(time.time() - begun)
     write(f"orthogonality_toy{'_reduced' if reduced else ''}.csv", table, made)
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     args = parser.parse_args()
     if not args.model:
-        toys(args.reduced)
+        toys(args.reduced, args.until)
     if not (args.toy or args.reduced):
         model(args.until)
 
