@@ -65,6 +65,20 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, n: int = 4000
     return float(d.mean()), *interval(d[picks].mean(1))
 
 
+def at_l0(l0: np.ndarray, y: np.ndarray, where: float) -> np.ndarray:
+    """``y (…, runs)`` at L0 ``where``, by linear interpolation in log L0 between the runs' ``l0 (runs,)``.
+
+    Where all runs have one L0 (TopK), it must be ``where`` to within 1%, and their mean is returned. Raises ValueError
+    outside the runs' range: nothing is extrapolated.
+    """
+    l0 = np.asarray(l0, dtype=float)
+    if np.allclose(l0, where, rtol=0.01):
+        return np.asarray(y).mean(-1)
+    if not l0.min() <= where <= l0.max():
+        raise ValueError(f"where={where!r} lies outside the L0 of the runs, {l0.min():.1f} to {l0.max():.1f}")
+    return _along((l0, y), np.log([where]))[..., 0]
+
+
 def _along(curve: tuple[np.ndarray, np.ndarray], at: np.ndarray) -> np.ndarray:
     l0, y = curve
     order = np.argsort(l0)

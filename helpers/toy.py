@@ -28,6 +28,8 @@ class SparseFeatures:
         ``(mean, sd)`` of a feature that is on; drawn normally and kept positive.
     background
         Standard deviation of the projection on a feature's direction while it is off.
+    overlap
+        Cosine between the directions of features in the same group of four; with room for all, others are orthogonal.
     noise
         Standard deviation of isotropic noise in ``x``.
     generator
@@ -46,6 +48,7 @@ class SparseFeatures:
         structure: str = "independent",
         amplitude: tuple[float, float] = (1.0, 0.25),
         background: float = 0.0,
+        overlap: float = 0.0,
         noise: float = 0.0,
         generator: torch.Generator | None = None,
     ):
@@ -55,16 +58,24 @@ class SparseFeatures:
             raise ValueError(f"p={p!r}; expected a probability strictly between 0 and 1")
         if structure not in STRUCTURES:
             raise ValueError(f"structure={structure!r}; expected one of {', '.join(STRUCTURES)}")
-        if structure != "independent" and n_features % 4:
-            raise ValueError(f"n_features={n_features!r}; structure={structure!r} works in groups of four")
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap={overlap!r}; expected a cosine from 0 up to, not including, 1")
+        if (structure != "independent" or overlap) and n_features % 4:
+            seen = f"n_features={n_features!r}; structure={structure!r}, overlap={overlap!r}"
+            raise ValueError(f"{seen} works in groups of four")
         if min(amplitude[1], background, noise) < 0:
             raise ValueError(
                 f"amplitude={amplitude!r}, background={background!r}, noise={noise!r}; no sd may be negative"
             )
         generator = generator or torch.Generator().manual_seed(0)
-        rows = torch.randn(n_features, d_model, generator=generator)
-        if n_features <= d_model:
+        groups = n_features // 4 if overlap else 0
+        rows = torch.randn(n_features + groups, d_model, generator=generator)
+        if len(rows) <= d_model:
             rows = torch.linalg.qr(rows.T).Q.T
+        rows = rows / rows.norm(dim=1, keepdim=True)
+        if groups:
+            shared = rows[n_features:].repeat_interleave(4, dim=0)
+            rows = overlap**0.5 * shared + (1 - overlap) ** 0.5 * rows[:n_features]
         self.features = rows / rows.norm(dim=1, keepdim=True)
         self.p, self.structure, self.amplitude = p, structure, amplitude
         self.background, self.noise = background, noise

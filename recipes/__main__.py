@@ -14,6 +14,8 @@ FULL = (
     ["recipes.human_text"],
     ["recipes.toys"],
     ["recipes.gated_sweep"],
+    ["recipes.cosines"],
+    ["recipes.orthogonality"],
     ["recipes.superposition"],
     ["recipes.reviewer_lm"],
     ["recipes.three_features"],
@@ -21,6 +23,7 @@ FULL = (
 REDUCED = (
     ["recipes.toys", "--reduced"],
     ["recipes.gated_sweep", "--reduced"],
+    ["recipes.orthogonality", "--reduced"],
     ["recipes.superposition", "--reduced"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],

@@ -5,6 +5,7 @@
   shipped seeds' mean L0 and mean FVU.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Superposition: an eighth of the draws. No error rate may be further from the shipped one than five standard errors.
+* Penalties on the toys: the same settings on two of the seeds. Each recovery must lie within 0.03 of the shipped one.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
@@ -59,6 +60,14 @@ def toys() -> bool:
     return all(inside)
 
 
+def penalties() -> bool:
+    shipped, reduced = pair("orthogonality_toy.csv")
+    both = reduced.merge(shipped, on=["toy", "architecture", "seed", "orthogonality", "penalty"])
+    near = (both.recovery_x - both.recovery_y).abs() <= 0.03
+    print(f"penalties: {near.sum()} of {len(near)} toys within 0.03 of the shipped recovery")
+    return len(near) > 0 and bool(near.all())
+
+
 def superposition() -> bool:
     shipped, reduced = pair("superposition_noise.csv")
     both = reduced.merge(shipped, on=["study", "amplitude", "n", "m", "l"], suffixes=("", "_shipped"))
@@ -88,7 +97,7 @@ def reviewer() -> bool:
 
 
 def main() -> int:
-    agree = [check() for check in (sweep, toys, superposition, three_features, reviewer)]
+    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, reviewer)]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))
 

@@ -1,22 +1,25 @@
-"""Chapters 2 and 7: cosines between the rows of every dictionary of the sweep, and of the nulls beside them.
+"""Chapters 2 and 7: cosines between the rows of the sweep's dictionaries, and of the nulls beside them.
 
-    python -m recipes.cosines [--finished]
+    python -m recipes.cosines [--finished] [--until MINUTES]
 
-Dictionaries come from `recipes.gated_sweep`; missing ones are trained, unless `--finished` says to take what is there.
-Writes `artifacts/cosines.csv` (a row per dictionary, k, signed or absolute), `artifacts/cosines.safetensors` (the
-histograms) and `artifacts/coactivation.csv` (how often pairs of features fire together, by their cosine).
+At the residual stream every architecture has three seeds at the middle level of sparsity; dictionaries that the sweep
+lacks are trained (`--finished`: left out). Two nulls are dictionaries as well: one trained on Gaussian noise with the
+mean and covariance of the activations, one on a model with shuffled weights. Writes `artifacts/cosines.csv` (a row per
+dictionary, kind of cosine and k), `artifacts/cosines.safetensors` (the histograms) and `artifacts/coactivation.csv`
+(how often pairs of features fire together, by their cosine). Each finished dictionary is kept in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from helpers.geometry import (
@@ -27,93 +30,150 @@ from helpers.geometry import (
     nearest_neighbours,
     unit_rows,
 )
-from helpers.progress import progress
-from helpers.sae import SAE, build
+from helpers.moments import GaussianLike, whitened
+from helpers.sae import SAE, build, load, save
 from helpers.store import save_artifact
+from helpers.sweep import sweep
+from helpers.training import train
 
-from .gated_sweep import D_SAE, LEVELS, K, data, fit, hyper, weights
+from .gated_sweep import BATCH, CENTRAL, D_SAE, LEVELS, LR, data, fit, folder, hyper, weights
 from .harvest import SITES, Activations
 
 KS = (1, 10, 100)
+KINDS = ("signed", "absolute", "whitened")
 EDGES = torch.linspace(-0.2, 1.0, 121)  # of the histograms
 BINS = torch.linspace(-1.0, 1.0, 41)  # cosines of pairs, for co-activation
-ARMS = (
-    "standard", "expanded", "gated", "gated_shared_bias", "jumprelu", "topk", "batchtopk", "matryoshka", "random",
-)  # fmt: skip
-SEEDS = range(3)
-MIDDLE = 2  # the sparsity level at which every architecture gets all seeds
+ARMS = ("standard", "expanded", "gated", "gated_shared_bias", "jumprelu", "topk", "batchtopk", "matryoshka")
+DIRECTIONS = ("covariance", "activations", "untrained")
+SEEDS, MIDDLE = range(3), 2  # the sparsity level at which every architecture gets all seeds
+SEQUENCES = 16_384
+SHUFFLED = {"sequences": SEQUENCES // 4, "epochs": 4, "shuffled": True}  # a quarter of the text, four times: as long
 
 
+@cache
 def sample(acts: Activations, n: int = 65_536) -> Tensor:
     return acts.rows(torch.arange(0, len(acts), max(1, len(acts) // n)))
 
 
-def dictionaries(finished: bool, sequences: int) -> Iterator[tuple[dict, SAE]]:
-    """Every dictionary with its point: all levels that the sweep has, and every seed at the middle one."""
-    for site in SITES:
-        for arm in ARMS:
-            for level in sorted(LEVELS):
-                for seed in SEEDS:
-                    point = {"architecture": arm, "site": site, "seed": seed, "level": level, "sequences": sequences}
-                    point |= hyper(arm, level)
-                    if weights(point).exists() or (level == MIDDLE and not finished):
-                        yield point, fit(**point)
-        for seed in SEEDS:
-            point = {"architecture": "topk", "site": site, "seed": seed, "level": MIDDLE, "sequences": sequences}
-            point |= {"k": K[MIDDLE], "shuffled": True}
-            if weights(point).exists() or not finished:
-                yield point | {"architecture": "shuffled model"}, fit(**point)
+def grid() -> list[dict]:
+    """Every dictionary and null, what the chapter needs most first."""
+    resid, mlp = SITES
+
+    def points(arms, site, seeds, levels=(MIDDLE,), **more):
+        return [
+            {"architecture": arm, "site": site, "seed": seed, "level": level, "sequences": SEQUENCES, **more}
+            | ({} if arm in DIRECTIONS else hyper("topk" if arm in ("gaussian", "shuffled") else arm, level))
+            for seed in seeds
+            for level in levels
+            for arm in arms
+        ]
+
+    return [
+        *(p for site in SITES for p in points(DIRECTIONS, site, SEEDS)),
+        *points(CENTRAL, resid, SEEDS),
+        *(p for seed in SEEDS for p in points([a for a in ARMS if a not in CENTRAL] + ["gaussian"], resid, [seed])),
+        *points(["shuffled"], resid, SEEDS, **SHUFFLED),
+        *points(CENTRAL, resid, [0], [level for level in sorted(LEVELS) if level != MIDDLE]),
+        *points(CENTRAL, mlp, SEEDS),
+        *points([a for a in ARMS if a not in CENTRAL], mlp, [0]),
+    ]
 
 
-def nulls(site: str, sequences: int) -> Iterator[tuple[dict, Tensor]]:
-    """Directions that no training made."""
-    x = sample(data(site, sequences))
-    for seed in SEEDS:
-        generator = torch.Generator().manual_seed(seed)
-        point = {"site": site, "seed": seed, "level": -1}
-        yield point | {"architecture": "covariance"}, covariance_directions(x, D_SAE, generator)
-        yield point | {"architecture": "activations"}, data_directions(x, D_SAE, generator)
-        yield point | {"architecture": "untrained"}, build("standard", x.shape[1], D_SAE, generator=generator).W_dec
+def place(point: dict):
+    """Folder of a point's dictionary in the cache, None if it is a null without one."""
+    if point["architecture"] in DIRECTIONS:
+        return None
+    if point["architecture"] == "gaussian":
+        return folder("dictionaries") / f"gaussian-{point['site']}-{point['seed']}"
+    return weights(trained(point))
 
 
-def describe(rows: Tensor, point: dict) -> tuple[list[dict], Tensor]:
-    """A row per (absolute, k), and the histograms ``(2, len(KS), len(EDGES) - 1)``."""
+def trained(point: dict) -> dict:
+    return point | {"architecture": "topk"} if point["architecture"] == "shuffled" else point
+
+
+def dictionary(point: dict) -> SAE:
+    """The point's dictionary, trained if it is not in the cache."""
+    return gaussian(point) if point["architecture"] == "gaussian" else fit(**trained(point))
+
+
+def gaussian(point: dict) -> SAE:
+    """TopK trained, as in the sweep, on noise that has nothing of the activations but mean and covariance."""
+    path, seed = place(point), point["seed"]
+    if path.exists():
+        return load(path)
+    acts = data(point["site"], point["sequences"])
+    noise = GaussianLike(sample(acts))
+    sae = build("topk", len(noise.mean), D_SAE, generator=torch.Generator().manual_seed(seed), k=point["k"])
+    sae.b_dec.data.copy_(acts.mean)
+
+    def batches(step):
+        return noise.sample(BATCH, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))
+
+    steps = len(acts) // BATCH
+    train(sae, batches, steps=steps, lr=LR, sparsity_warmup=0.5, clip=1.0, seed=seed, progress=False)
+    save(sae, path)
+    return load(path)
+
+
+def run(**point) -> dict:
+    """Cosines of one dictionary's living rows, or of a null's directions: a row per kind and k, and histograms."""
+    arm, seed = point["architecture"], point["seed"]
+    x = sample(data(point["site"], point["sequences"], point.get("shuffled", False)))
+    generator, together = torch.Generator().manual_seed(seed), []
+    if arm == "covariance":
+        rows = covariance_directions(x, D_SAE, generator)
+    elif arm == "activations":
+        rows = data_directions(x, D_SAE, generator)
+    elif arm == "untrained":
+        rows = build("standard", x.shape[1], D_SAE, generator=generator).W_dec.detach()
+    else:
+        sae = dictionary(point).eval()
+        seen = GaussianLike(x).sample(len(x), generator) if arm == "gaussian" else x
+        with torch.no_grad():
+            on = torch.cat([sae.encode(part) > 0 for part in seen.split(4096)])
+        alive = on.any(0)
+        rows = sae.W_dec.detach()[alive]
+        if point["level"] == MIDDLE:
+            together = coactivation(rows, on[::4, alive])
+    return describe(rows, x) | {"together": together}
+
+
+def describe(rows: Tensor, x: Tensor) -> dict:
+    """``rows``: a dict per kind and k. ``counts``: the histograms ``(len(KINDS), len(KS), len(EDGES) - 1)``."""
     out, counts = [], []
-    for absolute in (False, True):
-        cosines = kth_largest_cosine(rows, KS, absolute=absolute)
-        near = nearest_neighbours(rows, absolute=absolute)
-        hubs = hubness(near.index, len(rows), torch.Generator().manual_seed(0))
+    for kind in KINDS:
+        seen = whitened(rows, x) if kind == "whitened" else rows
+        cosines = kth_largest_cosine(seen, KS, absolute=kind == "absolute")
+        near = nearest_neighbours(seen, absolute=kind == "absolute")
+        hubs = hubness(near.index, len(seen), torch.Generator().manual_seed(0), draws=199)
         for k, values in zip(KS, cosines.T.contiguous(), strict=True):
-            counts.append(torch.histogram(values.clamp(EDGES[0], EDGES[-1]), EDGES).hist)
+            counts.append(torch.histogram(values.clamp(EDGES[0], EDGES[-1]), EDGES).hist.int().tolist())
             quantiles = np.quantile(values.numpy(), (0.05, 0.25, 0.5, 0.75, 0.95))
             out.append(
-                {key: point.get(key) for key in ("architecture", "site", "seed", "level")}
-                | {"n": len(rows), "d": rows.shape[1], "absolute": absolute, "k": k}
+                {"n": len(rows), "d": rows.shape[1], "kind": kind, "k": k}
                 | {"mean": values.mean().item(), "sd": values.std().item()}
                 | dict(zip(("q05", "q25", "q50", "q75", "q95"), quantiles.tolist(), strict=True))
                 | {"skewness": hubs.skewness, "largest_hub": hubs.largest, "p_skewness": hubs.p_skewness}
             )
-    return out, torch.stack(counts).reshape(2, len(KS), -1).int()
+    return {"rows": out, "counts": counts}
 
 
 @torch.no_grad()
-def coactivation(sae: SAE, rows: Tensor, on: Tensor, point: dict) -> list[dict]:
+def coactivation(rows: Tensor, on: Tensor) -> list[dict]:
     """For pairs of features by cosine: how often both fire, and how often they would if they fired independently."""
-    on = on.float()
-    both, rate = torch.zeros(len(rows), len(rows)), on.mean(0)
-    for part in on.split(8192):
-        both += part.T @ part
+    rate, sparse = on.double().mean(0), csr_array(on.numpy().astype(np.int32))
+    both = torch.from_numpy((sparse.T @ sparse).toarray())
     i, j = torch.triu_indices(len(rows), len(rows), 1)
     unit = unit_rows(rows)
     cosines = (unit @ unit.T)[i, j]
-    seen, expected = both[i, j].double(), len(on) * rate[i].double() * rate[j].double()
+    seen, expected = both[i, j].double(), len(on) * rate[i] * rate[j]
     bin_ = torch.bucketize(cosines, BINS[1:-1])
     sums = torch.zeros(3, len(BINS) - 1, dtype=torch.float64)
     for row, values in enumerate((torch.ones_like(seen), seen, expected)):
         sums[row].scatter_add_(0, bin_, values)
     return [
-        {key: point[key] for key in ("architecture", "site", "seed", "level")}
-        | {"low": BINS[b].item(), "pairs": int(pairs), "together": int(seen), "expected": expected}
+        {"low": BINS[b].item(), "pairs": int(pairs), "together": int(seen), "expected": expected}
         for b, (pairs, seen, expected) in enumerate(sums.T.tolist())
         if pairs
     ]
@@ -122,36 +182,31 @@ def coactivation(sae: SAE, rows: Tensor, on: Tensor, point: dict) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finished", action="store_true", help="train nothing; take the dictionaries that are there")
+    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     args = parser.parse_args()
-    begun, sequences = time.time(), 16_384
+    begun, points = time.time(), grid()
+    planned = len(points)
+    if args.finished:
+        points = [p for p in points if place(p) is None or place(p).exists()]
+    deadline = None if args.until is None else begun + 60 * args.until
+    done = sweep(run, points, folder=folder("cosines"), deadline=deadline)
     table, together, histograms = [], [], {}
-
-    def add(rows: Tensor, point: dict) -> None:
-        described, counts = describe(rows, point)
-        table.extend(described)
-        histograms["/".join(str(point[key]) for key in ("architecture", "site", "seed", "level"))] = counts
-
-    for point, sae in progress(list(dictionaries(args.finished, sequences)), desc="dictionaries"):
-        x = sample(data(point["site"], sequences, bool(point.get("shuffled"))))
-        on = torch.cat([sae.eval().encode(part) > 0 for part in x.split(4096)])
-        alive = on.any(0)
-        rows = sae.W_dec.detach()[alive]
-        add(rows, point)
-        if point["level"] == MIDDLE:
-            together += coactivation(sae, rows, on[:, alive], point)
-    for site in SITES:
-        for point, rows in nulls(site, sequences):
-            add(rows.detach(), point)
+    for row in done.to_dict("records"):
+        name = {key: row[key] for key in ("architecture", "site", "seed", "level")}
+        table += [name | part for part in row["rows"]]
+        together += [name | part for part in row["together"]]
+        if row["level"] == MIDDLE:
+            counts = torch.tensor(row["counts"], dtype=torch.int16)
+            histograms["/".join(map(str, name.values()))] = counts.reshape(len(KINDS), len(KS), -1)
     made = {"recipe": "python -m recipes.cosines", "seed": list(SEEDS), "seconds": round(time.time() - begun)}
+    made |= {"planned": planned, "finished": len(done)}
     for name, rows in (("cosines.csv", table), ("coactivation.csv", together)):
         save_artifact(name, lambda path, rows=rows: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
-    save_artifact(
-        "cosines.safetensors",
-        lambda path: save_file(histograms, path),
-        what="counts per (signed, absolute) x k=1, 10, 100 x 120 bins of cosine from -0.2 to 1; alive rows only",
-        **made,
-    )
+    what = f"counts per ({', '.join(KINDS)}) x k={KS} x 120 bins of cosine from -0.2 to 1; living rows, middle level"
+    save_artifact("cosines.safetensors", lambda path: save_file(histograms, path), what=what, **made)
 
 
 if __name__ == "__main__":
-    main()
+    from recipes import cosines  # under its own name, so that worker processes can import what they are sent
+
+    cosines.main()

@@ -1,10 +1,12 @@
-"""Chapter 2's experiment: what a penalty on the decoder's cosines buys, and what it costs.
+"""Chapter 2's second experiment: what a penalty on the decoder's cosines buys, and what it costs.
 
-    python -m recipes.orthogonality [--reduced] [--until MINUTES] [--toy]
+    python -m recipes.orthogonality [--reduced] [--toy] [--until MINUTES]
 
-On a hierarchical toy whose features are known (`artifacts/orthogonality_toy.csv`), and on the model's residual stream
-(`artifacts/orthogonality.csv`): three forms of the penalty, three strengths, two architectures, paired by seed with
-the same run without it.
+Two toys whose features are known (`artifacts/orthogonality_toy.csv`): in one features are orthogonal and come in
+hierarchies, in the other they come alone and lie close to each other. Then the model's residual stream: three forms of
+the penalty, two strengths each, two architectures, paired by seed with the same runs without it
+(`artifacts/orthogonality.csv`, a row a dictionary; `orthogonality_letters.csv`, a row a letter;
+`orthogonality_losses.safetensors`, as the sweep's). Runs are the sweep's own, kept in its folder of the cache.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ import time
 
 import pandas as pd
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from helpers.corpus import load_tokens
 from helpers.geometry import kth_largest_cosine
-from helpers.metrics import dead_fraction, feature_recovery, fvu, l0
+from helpers.metrics import feature_recovery, fvu, l0
 from helpers.sae import build
 from helpers.store import save_artifact
 from helpers.sweep import sweep
@@ -27,108 +32,163 @@ from helpers.training import train
 from . import gated_sweep
 from .absorption import absorption
 from .cosines import KS, MIDDLE, sample
-from .gated_sweep import data, folder, hyper
+from .gated_sweep import LEVELS, LOSSES, data, fit, folder, hyper
 
 SITE = "blocks.15.hook_resid_pre"
-# Strengths that span "hardly felt" to "rules the decoder"; mean_square is a mean over pairs, so it needs more.
-STRENGTHS = {"chunk_max": (0.25, 2.0, 16.0), "max": (0.25, 2.0, 16.0), "mean_square": (4.0, 32.0, 256.0)}
-ARMS = ("gated", "topk")
-TOY_ARMS = ("standard", "gated", "topk")
-TOY_SPARSITY = {"standard": {"sparsity": 0.6}, "gated": {"sparsity": 0.6}, "topk": {"k": 3}}  # about the true L0
-PENALTY_FREE = {"orthogonality": 0.0, "penalty": "chunk_max"}
+# Hardly felt and strongly felt, from short runs: an eighth of the tokens, TopK, seed 9.
+STRENGTHS = {"chunk_max": (0.1, 1.0), "max": (0.1, 1.0), "mean_square": (10.0, 100.0)}
+ARMS, SEEDS = ("topk", "gated"), range(3)
+TOYS = {
+    "hierarchy": {"structure": "hierarchical", "p": 0.15},
+    "close": {"structure": "independent", "p": 0.08, "overlap": 0.5},
+}
+TOY_SPARSITY = {"gated": {"sparsity": 0.6}, "topk": {"k": 3}}  # about the true L0
+TOY_STRENGTHS = (0.3, 3.0)
+TOY_SEEDS = range(5)
 
 
-def settings() -> list[dict]:
-    """No penalty, then every form at every strength."""
-    return [PENALTY_FREE] + [
-        {"orthogonality": value, "penalty": form} for form, values in STRENGTHS.items() for value in values
-    ]
+def settings(strengths: dict[str, tuple[float, ...]]) -> list[dict]:
+    """No penalty, then every form at every strength, the strongest first."""
+    found = [(value, form) for form, values in strengths.items() for value in values]
+    return [{}] + [{"orthogonality": value, "penalty": form} for value, form in sorted(found, reverse=True)]
 
 
-def run(architecture: str, seed: int, sequences: int, orthogonality: float, penalty: str) -> dict:
-    """One dictionary of the model: the sweep's measures, its k-th cosines, and first-letter absorption."""
-    point = {"architecture": architecture, "site": SITE, "seed": seed, "level": MIDDLE, "sequences": sequences}
-    point |= hyper(architecture, MIDDLE)
-    if orthogonality:
-        point |= {"orthogonality": orthogonality, "penalty": penalty}
-    row = gated_sweep.run(**point)
-    row.pop("by_sequence")
-    sae, acts = gated_sweep.fit(**point).eval(), data(SITE, sequences)
+def grid(sequences: int) -> list[dict]:
+    """Points of :func:`recipes.gated_sweep.run`, the most needed first; gated without penalty at every level."""
+    out = []
+    for seed in SEEDS:
+        for arm in ARMS:
+            for level in sorted(LEVELS, key=lambda level: level != MIDDLE):
+                for setting in settings(STRENGTHS) if level == MIDDLE else [{}]:
+                    point = {"architecture": arm, "site": SITE, "seed": seed, "level": level, "sequences": sequences}
+                    if level == MIDDLE or arm != "topk":  # whose L0 no penalty changes
+                        out.append(point | hyper(arm, level) | setting)
+    return out
+
+
+def judge(**point) -> dict:
+    """Cosines and first-letter absorption of one dictionary, which is trained by then."""
+    sae, acts = fit(**point).eval(), data(point["site"], point["sequences"])
     on = torch.cat([sae.encode(part) > 0 for part in sample(acts).split(4096)])
     rows = sae.W_dec.detach()[on.any(0)]
+    out = {"alive": len(rows)}
     for absolute in (False, True):
         values = kth_largest_cosine(rows, KS, absolute=absolute).mean(0).tolist()
-        row |= {f"{'abs_' * absolute}cosine_{k}": value for k, value in zip(KS, values, strict=True)}
-    return row | absorption(sae, acts.scale, SITE)
+        out |= {f"{'abs_' * absolute}cosine_{k}": value for k, value in zip(KS, values, strict=True)}
+    return out | {"letters": absorption(sae, acts.scale, point["site"])}
 
 
-def toy_run(architecture: str, seed: int, orthogonality: float, penalty: str, steps: int = 1500) -> dict:
-    """One dictionary of the toy: 32 orthonormal features in trees of four, 64 latents.
+def describe(W_dec: Tensor, found: Tensor, truth: Tensor, features: Tensor) -> dict:
+    """How a toy's dictionary stands to its features, which are in trees of four (or groups: then the first is no root).
 
-    ``absorbed`` is how much more often the latent of a root is silent when a child is on than when none is.
-    ``composed`` is the share of living latents of which a second true feature has at least a tenth of the square.
+    ``found (n, d_sae)`` and ``truth (n, n_features)`` are codes of the same inputs. ``absorbed``: how much more often
+    the latent of a root is silent when a child is on than when none is. Of the living latents, ``absorbing`` read a
+    child together with its root, and ``composed`` any other two features; to read a feature is to have at least a
+    tenth of one's square along it. ``recovery`` is the mean over features of the best latent's cosine.
     """
-    toy = SparseFeatures(
-        32, 48, p=0.15, structure="hierarchical", noise=0.02, generator=torch.Generator().manual_seed(1000 + seed)
-    )
-    options = TOY_SPARSITY[architecture] | {"orthogonality": orthogonality, "penalty": penalty}
+    alive = (found > 0).any(0)
+    rows = normalize(W_dec, dim=1)
+    along = rows @ torch.linalg.pinv(features)  # (d_sae, n_features): coefficients of each row in features
+    cosines = rows @ features.T
+    roots = torch.arange(0, len(features), 4)
+    silent = found[:, cosines[:, roots].argmax(0)] == 0  # (n, trees)
+    on = (truth > 0).reshape(len(truth), -1, 4)
+    with_child, alone = on[..., 1:].any(-1), on[..., 0] & ~on[..., 1:].any(-1)
+    reads = (along[alive].pow(2) >= 0.1) & (along[alive] > 0)
+    trees = reads.reshape(len(reads), -1, 4)
+    absorbing = (trees.any(-1).sum(1) == 1) & trees[..., 0].any(1) & trees[..., 1:].any((1, 2))
+    return {
+        "absorbed": (silent[with_child].double().mean() - silent[alone].double().mean()).item(),
+        "absorbing": absorbing.double().mean().item(),
+        "composed": ((reads.sum(1) > 1) & ~absorbing).double().mean().item(),
+        "recovery": feature_recovery(W_dec, features),
+        "cosine_1": kth_largest_cosine(W_dec[alive], (1,)).mean().item(),
+        "alive": alive.double().mean().item(),
+    }
+
+
+def toy_run(toy: str, architecture: str, seed: int, steps: int = 1500, **options) -> dict:
+    """One dictionary of a toy: 32 features in 48 dimensions, 64 latents."""
+    source = SparseFeatures(32, 48, **TOYS[toy], noise=0.02, generator=torch.Generator().manual_seed(1000 + seed))
+    options = TOY_SPARSITY[architecture] | options
     sae = build(architecture, 48, 64, generator=torch.Generator().manual_seed(seed), **options)
 
     def batches(step):
-        return toy.sample(256, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))[0]
+        return source.sample(256, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))[0]
 
     train(sae, batches, steps=steps, lr=3e-3, seed=seed, progress=False)
-    x, truth = toy.sample(20_000, torch.Generator().manual_seed(77))
-    found = sae.eval().encode(x)
-    alive = (found > 0).any(0)
-    cosines = torch.nn.functional.normalize(sae.W_dec.detach(), dim=1) @ toy.features.T  # (d_sae, n_features)
-    roots = torch.arange(0, 32, 4)
-    silent = found[:, cosines[:, roots].argmax(0)] == 0
-    on = (truth > 0).reshape(len(truth), 8, 4)
-    alone, with_child = on[..., 0] & ~on[..., 1:].any(-1), on[..., 1:].any(-1)
-    second = cosines[alive].pow(2).topk(2, dim=1).values[:, 1]
-    return {
-        "l0": l0(found), "true_l0": l0(truth), "fvu": fvu(x, sae.decode(found)), "dead_fraction": dead_fraction(found),
-        "recovery": feature_recovery(sae.W_dec.detach(), toy.features),
-        "absorbed": (silent[with_child].double().mean() - silent[alone].double().mean()).item(),
-        "composed": (second >= 0.1).double().mean().item(),
-        "cosine_1": kth_largest_cosine(sae.W_dec.detach()[alive], (1,)).mean().item(),
-    }  # fmt: skip
+    x, truth = source.sample(20_000, torch.Generator().manual_seed(77))
+    with torch.no_grad():
+        found = sae.eval().encode(x)
+        x_hat = sae.decode(found)
+    return {"l0": l0(found), "true_l0": l0(truth), "fvu": fvu(x, x_hat)} | describe(
+        sae.W_dec.detach(), found, truth, source.features
+    )
+
+
+def write(name: str, rows, made: dict) -> None:
+    save_artifact(name, lambda path: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
+
+
+def toys(reduced: bool, until: float | None) -> None:
+    begun, seeds = time.time(), range(2) if reduced else TOY_SEEDS
+    deadline = None if until is None else begun + 60 * until
+    points = [
+        {"toy": toy, "architecture": arm, "seed": seed, **setting}
+        for seed in seeds
+        for toy in TOYS
+        for arm in TOY_SPARSITY
+        for setting in settings(dict.fromkeys(STRENGTHS, TOY_STRENGTHS))
+    ]
+    table = sweep(toy_run, points, deadline=deadline)
+    made = {"recipe": "python -m recipes.orthogonality --toy", "seed": list(seeds)}
+    made["seconds"] = round(time.time() - begun)
+    write("reduced/" * reduced + "orthogonality_toy.csv", table, made)
+
+
+def name(point: dict) -> dict:
+    """What tells a run of the table from the others."""
+    keys = {key: point[key] for key in ("architecture", "seed", "level")}
+    return keys | {"orthogonality": point.get("orthogonality", 0.0), "penalty": point.get("penalty", "none")}
+
+
+def model(until: float | None) -> None:
+    begun, points = time.time(), grid(len(load_tokens("train")))
+    deadline = None if until is None else begun + 60 * until
+    runs = records(sweep(gated_sweep.run, points, folder=folder("runs"), deadline=deadline))
+    trained = [tuple(name(row).values()) for row in runs]
+    done = [point for point in points if tuple(name(point).values()) in trained]
+    judged = records(sweep(judge, done, folder=folder("orthogonality")))
+    table, letters, losses = [], [], {}
+    for key, run, seen in zip(trained, runs, judged, strict=True):
+        row = name(run) | run | seen
+        by_sequence, by_letter = row.pop("by_sequence"), row.pop("letters")
+        losses["/".join(map(str, key))] = torch.tensor([by_sequence[split] for split in ("eval", "human")])
+        letters += [name(row) | letter for letter in by_letter]
+        table.append(row)
+    made = {"recipe": "python -m recipes.orthogonality", "seed": list(SEEDS), "seconds": round(time.time() - begun)}
+    made |= {"planned": len(points), "finished": len(table)}
+    write("orthogonality.csv", table, made)
+    write("orthogonality_letters.csv", letters, made)
+    save_artifact("orthogonality_losses.safetensors", lambda path: save_file(losses, path), **made, what=LOSSES)
+
+
+def records(table: pd.DataFrame) -> list[dict]:
+    """Rows as dicts, without the columns a row has no value for."""
+    return [{k: v for k, v in row.items() if v is not None and v == v} for row in table.to_dict("records")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="the toy alone, two seeds")
-    parser.add_argument("--toy", action="store_true", help="the toy alone")
+    parser.add_argument("--reduced", action="store_true", help="the toys alone, two seeds")
+    parser.add_argument("--toy", action="store_true", help="the toys alone")
+    parser.add_argument("--model", action="store_true", help="the model alone")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     args = parser.parse_args()
-    begun, end = time.time(), "_reduced" if args.reduced else ""
-    grid = [
-        {"architecture": arm, "seed": seed, **setting}
-        for seed in range(2 if args.reduced else 5)
-        for arm in TOY_ARMS
-        for setting in settings()
-    ]
-    table = sweep(toy_run, grid, folder=folder("orthogonality"))
-    made = {"recipe": "python -m recipes.orthogonality", "seed": sorted({p["seed"] for p in grid})}
-    save_table(f"orthogonality_toy{end}.csv", table, made, begun)
-    if args.toy or args.reduced:
-        return
-    sequences, begun = len(load_tokens("train")), time.time()
-    grid = [
-        {"architecture": arm, "seed": seed, "sequences": sequences, **setting}
-        for seed in range(3)
-        for arm in ARMS
-        for setting in settings()
-    ]
-    deadline = None if args.until is None else begun + 60 * args.until
-    table = sweep(run, grid, folder=folder("orthogonality"), deadline=deadline)
-    save_table("orthogonality.csv", table, made | {"planned_runs": len(grid)}, begun)
-
-
-def save_table(name: str, table: pd.DataFrame, made: dict, begun: float) -> None:
-    made = made | {"seconds": round(time.time() - begun)}
-    save_artifact(name, lambda path: table.round(6).to_csv(path, index=False), **made)
+    if not args.model:
+        toys(args.reduced, args.until)
+    if not (args.toy or args.reduced):
+        model(args.until)
 
 
 if __name__ == "__main__":

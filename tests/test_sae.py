@@ -251,6 +251,19 @@ def test_penalties_equal_brute_force(kind):
     assert float(PENALTIES[kind](torch.eye(8, dtype=torch.float64))) == pytest.approx(0, abs=1e-15)
 
 
+def test_a_penalty_on_the_nearest_row_has_the_gradient_of_the_whole_product():
+    rows = torch.nn.Parameter(inputs(24, 6))
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    whole = (unit @ unit.T).fill_diagonal_(-1.0).max(1).values.clamp_min(0).pow(2).mean()
+    expected, found = (torch.autograd.grad(value, rows)[0] for value in (whole, PENALTIES["max"](rows)))
+    torch.testing.assert_close(found, expected, **TOL)
+
+
+def test_many_rows_find_their_nearest_one_whatever_the_precision():
+    rows = torch.randn(600, 8, generator=seeded())
+    assert float(PENALTIES["max"](rows)) == pytest.approx(float(PENALTIES["max"](rows.double())), rel=1e-3)
+
+
 def test_chunks_are_drawn_by_the_generator():
     rows = inputs(24, 6)
     draw = [float(PENALTIES["chunk_max"](rows, seeded(seed))) for seed in (0, 0, 1)]

@@ -76,6 +76,13 @@ def test_the_generator_alone_decides():
     assert torch.equal(samples[0], samples[1]) and not torch.equal(samples[0], samples[2])
 
 
+def test_overlapping_features_are_close_within_their_group_only():
+    features = SparseFeatures(8, 12, overlap=0.5, generator=seeded()).features
+    groups = torch.arange(8) // 4
+    expected = 0.5 * (groups[:, None] == groups) + 0.5 * torch.eye(8)
+    torch.testing.assert_close(features @ features.T, expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -85,6 +92,8 @@ def test_the_generator_alone_decides():
         ({"p": 1.5}, "p=1.5"),
         ({"structure": "tree"}, "structure='tree'.*hierarchical"),
         ({"structure": "correlated", "n_features": 10}, "n_features=10.*groups of four"),
+        ({"overlap": 0.5, "n_features": 10}, "overlap=0.5.*groups of four"),
+        ({"overlap": 1.0}, "overlap=1.0"),
         ({"noise": -1}, "noise=-1"),
         ({"background": -1}, "background=-1"),
         ({"amplitude": (1.0, -0.5)}, r"amplitude=\(1.0, -0.5\)"),
