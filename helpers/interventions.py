@@ -1,14 +1,14 @@
 """Edits of one forward pass: small functions that change one named thing and can be composed.
 
 An *intervention* is made for a batch of prompts of equal length and is called with the rows that are being run:
-``intervention(rows, ctx) -> [(hook name, hook function), …]``. :func:`helpers.rescaling.definition_run` takes any number
-of them, in order. Every edit acts at one position (and, where it says so, one head), on the first pass over the whole
-prompt only, so that a continuation written with cached keys and values is left alone.
+``intervention(rows, ctx) -> [(hook name, hook function), …]``. :func:`helpers.rescaling.definition_run` takes any
+number of them, in order. Every edit acts at one position (and, where it says so, one head), on the first pass over the
+whole prompt only, so that a continuation written with cached keys and values is left alone.
 
 The hooks used exist under the same names in all TransformerLens models with RMSNorm or LayerNorm, rotary or learned
-positions, sequential or parallel blocks: ``ln1.hook_scale``, ``attn.{q,k,v}.hook_in/out``, ``attn.o.hook_in`` (the heads'
-outputs z, ``(batch, ctx, n_heads, d_head)``), ``attn.hook_out``. Attention patterns are edited through z, because some
-bridges compute attention in the model's own code and only show the pattern.
+positions, sequential or parallel blocks: ``ln1.hook_scale``, ``attn.{q,k,v}.hook_in/out``, ``attn.o.hook_in`` (the
+heads' outputs z, ``(batch, ctx, n_heads, d_head)``), ``attn.hook_out``. Attention patterns are edited through z,
+because some bridges compute attention in the model's own code and only show the pattern.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def at(lm, hook: str, position: int, new: Callable[[Tensor, slice], Tensor], hea
             old = value[where]
             changed = new(old, rows)
             if changed.shape != old.shape:
-                raise ValueError(f"{hook.name}: the new value has shape {tuple(changed.shape)}; expected {tuple(old.shape)}")
+                raise ValueError(
+                    f"{hook.name}: the new value has shape {tuple(changed.shape)}; expected {tuple(old.shape)}"
+                )
             if not changed.isfinite().all():
                 raise ValueError(f"{hook.name}: the new value is NaN or infinite; expected finite numbers")
             value = value.clone()
@@ -72,7 +74,7 @@ def at(lm, hook: str, position: int, new: Callable[[Tensor, slice], Tensor], hea
 
 
 def replace(lm, hook: str, position: int, value: Tensor, head: int | None = None) -> Intervention:
-    """Put ``value (n, …)``, one row per prompt, or ``(1, …)`` for all, in place of what ``hook`` has at ``position``."""
+    """Put ``value (n, …)``, one row per prompt, or ``(1, …)`` for all, in place of what ``hook`` has there."""
     return at(lm, hook, position, lambda old, rows: _rows(value, rows).expand_as(old), head)
 
 
@@ -187,6 +189,28 @@ def patch_pattern(lm, layer: int, heads: Sequence[int], query: int, pattern: Ten
             return new
 
         return [(f"blocks.{layer}.attn.v.hook_out", keep)] + at(lm, z_hook(layer), query, attend)(rows, ctx)
+
+    return intervene
+
+
+def key_input(lm, layer: int, position: int, change: Tensor) -> Intervention:
+    """Let all heads of ``layer`` compute their keys at ``position`` from ``x + change``, ``change (n, d_model)``.
+
+    ``x`` is the stream before the layer; its norm is taken anew. Queries, values and the stream itself are untouched.
+    """
+    check_head(lm, layer)
+    held: dict[str, Tensor] = {}
+
+    def intervene(rows: slice, ctx: int) -> Hooks:
+        def keep(value: Tensor, hook):
+            if value.shape[1] == ctx:
+                held["x"] = value[:, position]
+
+        def renormed(old: Tensor, rows: slice) -> Tensor:
+            return lm.blocks[layer].ln1.original_component(held["x"] + _rows(change, rows))
+
+        edit = at(lm, f"blocks.{layer}.attn.k.hook_in", position, renormed)
+        return [(f"blocks.{layer}.ln1.hook_in", keep)] + edit(rows, ctx)
 
     return intervene
 

@@ -1,8 +1,8 @@
 """Ask a language model to define a word whose embedding was moved, and read off what it makes of it.
 
-The embedding ``e`` at the word's position becomes ``c + s (e - c)``: with the centre ``c`` at the origin it is scaled by
-``s``, with ``c`` the centroid of all embeddings it moves along the ray from there. Everything else is as in an ordinary
-run. What the model still knows of the word is read from its next-token distribution ``p_w`` after the prompt:
+The embedding ``e`` at the word's position becomes ``c + s (e - c)``: with the centre ``c`` at the origin it is scaled
+by ``s``, with ``c`` the centroid of all embeddings it moves along the ray from there. Everything else is as in an
+ordinary run. What the model still knows of the word is read from its next-token distribution ``p_w`` after the prompt:
 
     information      I = mean_w KL(p_w || p̄),               p̄ = mean_w p_w                (nats; at most log n)
     transferred      C = mean_w Σ_y q_w(y) log(p_w(y) / p̄(y)),   q_w the word's distribution at s = 1
@@ -82,12 +82,14 @@ def encode(lm, template: Template, words: str | Sequence[str], *, neutral: bool 
         if len(token) != 1 or ids(text.format(word)) != head + token + tail:
             raise ValueError(f"word={word!r} is {len(token)} tokens in {text!r}; expected one token of its own")
         rows.append([lm.tokenizer.bos_token_id] * bos + head + token + tail)
+    asks, stands_in = (ids(t.split("{}")[0].removesuffix(" ")) for t in (template.text, template.neutral))
+    if len(asks) != len(stands_in):
+        raise ValueError(
+            f"neutral={template.neutral!r} has {len(stands_in)} tokens before its slot; expected {len(asks)}"
+        )
     cue = ids(template.cue)
-    asks = ids(template.text.split("{}")[0].removesuffix(" "))
     if len(cue) != 1 or cue[0] not in asks:
         raise ValueError(f"cue={template.cue!r} is not one token of {template.text!r}")
-    if len(asks) != len(head):
-        raise ValueError(f"neutral={template.neutral!r} has {len(head)} tokens before the slot; expected {len(asks)}")
     return Prompts(torch.tensor(rows), bos + len(head), bos + asks.index(cue[0]), words)
 
 
