@@ -232,7 +232,9 @@ def effect(after, before, full, controls: Mapping[str, Sequence[float]] | None =
 
 
 def decide(effect: Effect) -> str:
-    """``"holds"``, ``"in part"`` or ``"fails"``, by the rule at the top of this module."""
+    """``"holds"``, ``"in part"`` or ``"fails"`` by the rule at the top of this module; ``"cannot tell"`` of a NaN."""
+    if not np.isfinite(effect.value):
+        return "cannot tell"
     if effect.high < FAILS or not effect.exceeds:
         return "fails"
     return "holds" if effect.low > HOLDS else "in part"

@@ -15,6 +15,7 @@ FULL = (
     ["recipes.toys"],
     ["recipes.gated_sweep"],
     ["recipes.superposition"],
+    ["recipes.rescaling"],
     ["recipes.reviewer_lm"],
     ["recipes.three_features"],
 )
@@ -22,6 +23,7 @@ REDUCED = (
     ["recipes.toys", "--reduced"],
     ["recipes.gated_sweep", "--reduced"],
     ["recipes.superposition", "--reduced"],
+    ["recipes.rescaling", "--reduced"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
     ["recipes.compare"],

@@ -3,8 +3,8 @@
     python -m recipes.rescaling [--reduced] [--model NAME …] [--bos] [--minutes M]
 
 For each model: find A1 and A2 on the discovery words (`helpers.two_heads`), freeze them, then measure every
-intervention on the test words (`recipes.rescaling_tests`), the dose-response on all words, and write texts. Each word is
-asked for with one of the three templates, in turn, so that all words and all templates are used. By default both
+intervention on the test words (`recipes.rescaling_tests`), the dose-response on all words, and write texts. Each word
+is asked for with one of the three templates, in turn, so that all words and all templates are used. By default both
 embedded models; any other name that `load_lm` takes works too (`--bos` puts the tokenizer's first token in front), with
 the words that are one token there.
 
