@@ -198,6 +198,9 @@ def test(name: str, bos: bool, k: int, words: list[str], heads: list[dict]) -> d
     # at s = 100: undo the norm
     frozen = [freeze_norm(lm, n, slot, one.seen[f"{n}.hook_scale"][:, slot]) for n in norms]
     do("norms frozen", s, *frozen)
+    before_a2 = [f"blocks.{l}.ln1" for l in sorted({l for l, _ in b.a2})]
+    do("norms before A2 frozen", s,
+       *[freeze_norm(lm, n, slot, one.seen[f"{n}.hook_scale"][:, slot]) for n in before_a2])  # fmt: skip
     after = [freeze_norm(lm, n, slot + 1, one.seen[f"{n}.hook_scale"][:, slot + 1]) for n in norms]
     do("control: norms frozen elsewhere", s, *after)
     excess = (s - 1) * b.e

@@ -252,7 +252,6 @@ def test_the_reduced_grid_runs_on_this_shape_by_changing_one_name(folder, monkey
     tested = pd.DataFrame(rescaling.work("test", name, False, k=k, words=words, heads=heads)["rows"])
     whole = tested.groupby(["condition", "scale"]).own.mean()
     assert whole["all keys and values of s = 1", 100.0] == pytest.approx(whole["plain", 1.0], abs=1e-3)
-    assert whole["A1 resampled", 1.0] != whole["plain", 1.0]
     assert np.isfinite(tested.select_dtypes("number")).all().all()
     curve = pd.DataFrame(rescaling.work("curve", name, False, k=k, words=words, heads=heads)["rows"])
     assert set(curve.centre) == {"origin", "centroid", "random"} and len(curve) % len(words) == 0
@@ -335,7 +334,7 @@ def test_bad_words_and_templates_are_named(lm):
         Template("A definition of it", " definition", "A picture of {}")
     with pytest.raises(ValueError, match="cue=' meaning' is not in"):
         Template("A definition of {}", " meaning", "A picture of {}")
-    with pytest.raises(ValueError, match="neutral=.* tokens before the slot; expected"):
+    with pytest.raises(ValueError, match="neutral=.* tokens before its slot; expected"):
         encode(lm, Template("A definition of {}", " definition", "A {}"), "table")
 
 
