@@ -95,7 +95,8 @@ def find_heads(lm, cases: Sequence[tuple[Template, Sequence[str]]], *, bos: bool
     a2 = _chosen(table, "exact_a2")
     last = max(layer for layer, _ in a2)
     table["estimate_a1"] = mean(lambda c: c.estimate_a1(a2, last))
-    fits = (table.layer < last) & (table.to_cue >= CUE)
+    taken = [(l, h) in a2 for l, h in zip(table.layer, table["head"], strict=True)]
+    fits = (table.layer < last) & (table.to_cue >= CUE) & ~np.array(taken)
     table["exact_a1"] = np.nan
     for i in table[fits].nlargest(SHORT, "estimate_a1").index:
         layer, head = int(table.layer[i]), int(table["head"][i])
