@@ -3,8 +3,8 @@
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
-* Rescaling: a sixth of the words. Each model's mean attention of A2, plain and at s = 100, must lie within 0.2 of the
-  shipped one, and the word's own keys and values must bring everything back.
+* Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in the
+  shipped table, and the word's own keys and values must bring everything back.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
@@ -53,17 +53,15 @@ def main() -> int:
     same = (both.reads_x == both.reads_y).mean()
     failures += same < 0.9
     print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
-    means = {}
     for name in ("rescaling_tests", "rescaling_tests_reduced"):
         table = pd.read_csv(artifact(f"{name}.csv"))
-        means[name] = table.groupby(["model", "condition", "scale"])[["own", "a2"]].mean()
-    small = means["rescaling_tests_reduced"]
-    plain = small.xs("plain", level="condition").a2 - means["rescaling_tests"].xs("plain", level="condition").a2
-    whole = small.own.xs(("all keys and values of s = 1", 100.0), level=("condition", "scale"))
-    back = (whole - small.own.xs(("plain", 1.0), level=("condition", "scale"))).abs()
-    off = (plain.dropna().abs() > 0.2).sum() + (back > 0.01).sum()
-    failures += int(off)
-    print(f"rescaling: {off} of {len(plain.dropna()) + len(back)} measures away from the shipped ones")
+        means = table.groupby(["model", "condition", "scale"])[["own", "a2"]].mean()
+        for model in table.model.unique():
+            near, far = means.loc[(model, "plain", 1.0)], means.loc[(model, "plain", 100.0)]
+            back = means.own[model, "all keys and values of s = 1", 100.0]
+            agrees = far.a2 < near.a2 and abs(back - near.own) < 0.01
+            failures += not agrees
+            print(f"{name}, {model}: A2 {near.a2:.2f} to {far.a2:.2f}: {'agree' if agrees else 'DISAGREE'}")
     ends = {}
     for name in ("reviewer_lm", "reviewer_lm_reduced"):
         table = pd.read_csv(artifact(f"{name}.csv"))
