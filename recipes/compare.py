@@ -3,8 +3,8 @@
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
-* Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in the
-  shipped table, and the word's own keys and values must bring everything back.
+* Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in
+  the shipped table, and the word's own keys and values must bring everything back.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
