@@ -17,6 +17,7 @@ FULL = (
     ["recipes.cosines"],
     ["recipes.orthogonality"],
     ["recipes.superposition"],
+    ["recipes.rescaling"],
     ["recipes.reviewer_lm"],
     ["recipes.three_features"],
 )
@@ -25,6 +26,7 @@ REDUCED = (
     ["recipes.gated_sweep", "--reduced"],
     ["recipes.orthogonality", "--reduced"],
     ["recipes.superposition", "--reduced"],
+    ["recipes.rescaling", "--reduced"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
     ["recipes.compare"],

@@ -7,6 +7,8 @@
 * Superposition: an eighth of the draws. No error rate may be further from the shipped one than five standard errors.
 * Penalties on the toys: the same settings on two of the seeds. Each recovery must lie within 0.03 of the shipped one.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
+* Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in
+  the shipped table, and the word's own keys and values must bring everything back.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
@@ -87,6 +89,18 @@ def three_features() -> bool:
     return same >= 0.9
 
 
+def rescaling() -> bool:
+    agree = []
+    for name, rows in zip(("shipped", "reduced"), pair("rescaling_tests.csv"), strict=True):
+        means = rows.groupby(["model", "condition", "scale"])[["own", "a2"]].mean()
+        for model in rows.model.unique():
+            near, far = means.loc[(model, "plain", 1.0)], means.loc[(model, "plain", 100.0)]
+            back = means.own[model, "all keys and values of s = 1", 100.0]
+            agree.append(far.a2 < near.a2 and abs(back - near.own) < 0.01)
+            print(f"rescaling, {name}, {model}: A2's attention {near.a2:.2f} to {far.a2:.2f}")
+    return all(agree)
+
+
 def reviewer() -> bool:
     shipped, reduced = (
         rows[rows.step == rows.step.max()].set_index(["arm", "seed"]).recall for rows in pair("reviewer_lm.csv")
@@ -97,7 +111,7 @@ def reviewer() -> bool:
 
 
 def main() -> int:
-    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, reviewer)]
+    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, rescaling, reviewer)]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))
 
