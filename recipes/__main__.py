@@ -26,7 +26,7 @@ REDUCED = (
     ["recipes.gated_sweep", "--reduced"],
     ["recipes.orthogonality", "--reduced"],
     ["recipes.superposition", "--reduced"],
-    ["recipes.rescaling", "--reduced"],
+    ["recipes.rescaling", "--reduced", "--model", "smollm2-135m"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
     ["recipes.compare"],
