@@ -51,6 +51,7 @@ bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh
 	$(PY) -m benchmarks.bench
 	$(PY) -m benchmarks.superposition
+	$(PY) -m benchmarks.geometry
 	$(PY) tools/readme.py
 
 colab: $(READY)  ## rehearse Colab: fresh environment, one notebook alone in an empty folder

@@ -48,8 +48,21 @@ Threshold readout of random directions, simulated. *Plain numpy* keeps all direc
 other; *streamed* is `helpers.readout`, which draws them again when it needs them.
 They take turns; rates are medians.{busy}
 """
+GEOMETRY = """\
+**Largest cosines** (chapters 2 and 7), measured {date} on {machine} ({threads} threads), load {load_at_start} at the
+start
+
+| what | measured | ratio |
+|---|---|---|
+{rows}
+
+The 1st, 10th and 100th largest of each row's cosines, exact, fp32. Contenders take turns; times are medians. The
+product alone is made in blocks, in one buffer; *sort* and *topk* rank whole rows of it; faiss is its flat index.
+Growth: {queries:,} query rows, with the same number of cosines held at a time.
+"""
 BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
+RESIDENT = 1024  # MiB that the cosines of 24,576 rows may take
 
 
 def markdown(results: dict) -> str:
@@ -89,6 +102,30 @@ def superposition(results: dict) -> str:
     values = {k: results[k] for k in ("date", "machine", "load_at_start")}
     busy = BUSY if results["load_at_start"] > 1 else ""
     return SUPERPOSITION.format(**values, busy=busy, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def geometry(results: dict) -> str:
+    """Times against the product alone, memory, and growth with the number of rows."""
+    sizes, seconds, memory = results["sizes"], results["seconds"], results["memory"]
+    rows = [(f"n={sizes['n']:,}, d={sizes['d']}: the product alone, s", f"{seconds['gemm']:.1f}", "1")]
+    names = {"here": "here", "faiss": "faiss", "topk": "topk on whole rows", "sort": "sort of whole rows"}
+    for name in (name for name in names if name in seconds):
+        ratio = f"{seconds[name] / seconds['gemm']:.1f}"
+        rows.append((f"{names[name]}, s", f"{seconds[name]:.1f}", f"**{ratio}**" if name == "here" else ratio))
+    apart = max(results["largest_difference"].values())
+    rows.append(("largest difference from the sort", f"{apart:.0e}", ""))
+    rows.append(
+        (f"peak memory, MiB (limit {RESIDENT:,})", f"{memory['here']:,.0f}", f"{memory['here'] / RESIDENT:.2f}")
+    )
+    if memory["faiss"]:
+        rows.append(("peak memory of faiss, MiB", f"{memory['faiss']:,.0f}", f"{memory['faiss'] / RESIDENT:.2f}"))
+    first = next(iter(results["growth"].values()))
+    for n, found in results["growth"].items():
+        beyond, before = (f["peak"] - f["stored"] for f in (found, first))
+        what = f"memory beyond the rows and their normalised copy, n={int(n):,}, MiB"
+        rows.append((what, f"{beyond:,.0f}", f"{beyond / before:.2f}"))
+    values = {k: results[k] for k in ("date", "machine", "threads", "load_at_start")} | {"queries": sizes["queries"]}
+    return GEOMETRY.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:

@@ -41,8 +41,10 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
     return unit.div_(torch.linalg.vector_norm(unit, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
 
 
-def _cosines(rows: Tensor, chunk: int, absolute: bool, width: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """For each ``chunk`` of rows, from which one on, and its (absolute) cosines with all rows: ``(chunk, width or n)``.
+def _cosines(
+    rows: Tensor, chunk: int, absolute: bool, width: int = 0, queries: Tensor | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """For each ``chunk`` of queries, the first, and its (absolute) cosines with all rows: ``(chunk, width or n)``.
 
     A row's entry for itself, and any column past n, is -inf. The buffer is the same every time.
     """
@@ -50,23 +52,30 @@ def _cosines(rows: Tensor, chunk: int, absolute: bool, width: int = 0) -> Iterat
         raise ValueError(f"chunk={chunk!r}; expected a positive number of rows")
     unit = unit_rows(rows)
     n = len(unit)
-    buffer = unit.new_full((min(chunk, n), max(width, n)), -torch.inf)
-    for start in progress(range(0, n, chunk), desc="cosines", delay=2):
-        part = unit[start : start + chunk]
+    queries = torch.arange(n, device=unit.device) if queries is None else queries
+    buffer = unit.new_full((min(chunk, len(queries)), max(width, n)), -torch.inf)
+    for start in progress(range(0, len(queries), chunk), desc="cosines", delay=2):
+        own = queries[start : start + chunk]
+        part = unit[own]
         block = buffer[: len(part)]
         torch.mm(part, unit.T, out=block[:, :n])
         if absolute:
             block[:, :n].abs_()
-        own = torch.arange(len(part), device=block.device)
-        block[own, start + own] = -torch.inf
+        block[torch.arange(len(own), device=own.device), own] = -torch.inf
         yield start, block
 
 
 @torch.no_grad()
 def kth_largest_cosine(
-    rows: Tensor, ks: Sequence[int] = (1, 10, 100), absolute: bool = False, chunk: int = 256
+    rows: Tensor,
+    ks: Sequence[int] = (1, 10, 100),
+    absolute: bool = False,
+    chunk: int = 256,
+    queries: Tensor | None = None,
 ) -> Tensor:
     """For each row and each k, the k-th largest of its (absolute) cosines with the other rows: ``(n, len(ks))``.
+
+    With ``queries (m,)``, row numbers, for these rows only: ``(m, len(ks))``.
 
     Exact, and streamed: memory is a normalised copy of ``rows`` and ``(chunk, n)`` cosines. Columns are dealt into
     blocks; the K blocks with the largest maxima hold the K largest values, since each has one that is at least as large
@@ -83,7 +92,7 @@ def kth_largest_cosine(
     blocks = -(-n // size)
     picked = torch.tensor([int(k) - 1 for k in ks], device=rows.device)
     out = []
-    for _, cosines in _cosines(rows, chunk, absolute, width=size * blocks):
+    for _, cosines in _cosines(rows, chunk, absolute, size * blocks, queries):
         if size > 1:
             dealt = cosines.view(len(cosines), size, blocks)
             best = dealt.amax(1).topk(most, dim=1, sorted=False).indices

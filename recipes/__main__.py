@@ -17,6 +17,7 @@ FULL = (
     ["recipes.superposition"],
     ["recipes.reviewer_lm"],
     ["recipes.three_features"],
+    ["recipes.peaks"],
 )
 REDUCED = (
     ["recipes.toys", "--reduced"],
@@ -24,6 +25,7 @@ REDUCED = (
     ["recipes.superposition", "--reduced"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
+    ["recipes.peaks", "--reduced"],
     ["recipes.compare"],
 )
 

@@ -3,6 +3,7 @@
 * Sweep: an eighth of the tokens thrice, three levels, one seed. The share's 95% interval must overlap the shipped one.
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
+* Peaks: one seed of the toy again. Each arm must have as many peaks, each within 0.02 of where it was.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
@@ -14,6 +15,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from helpers.frontier import bootstrap_share, interval
+from helpers.peaks import peaks
 from helpers.store import artifact
 
 from .harvest import SITES
@@ -27,6 +29,16 @@ def shares(name: str) -> dict[str, tuple[float, float, float]]:
         value, draws = bootstrap_share(table, losses, site, split=0)
         out[site] = (value, *interval(draws))
     return out
+
+
+def peaks_of(name: str) -> dict[tuple, list[float]]:
+    """Where the nearest-neighbour cosines of each run of the toy peak."""
+    table, stored = pd.read_csv(artifact(f"{name}.csv"), dtype={"run": str}), load_file(artifact(f"{name}.safetensors"))
+    keys = ["structure", "arm", "absolute", "strength", "seed"]
+    return {
+        tuple(row[key] for key in keys): [p.at for p in peaks(abs(stored[f"{row.run}/cosine"]))]
+        for _, row in table[table.study == "toy"].iterrows()
+    }
 
 
 def main() -> int:
@@ -51,6 +63,12 @@ def main() -> int:
     same = (both.reads_x == both.reads_y).mean()
     failures += same < 0.9
     print(f"three features: {same:.0%} of {len(both)} runs read the same directions")
+    was, now = peaks_of("peaks"), peaks_of("peaks_reduced")
+    same = [
+        len(now[k]) == len(was[k]) and all(abs(a - b) < 0.02 for a, b in zip(now[k], was[k], strict=True)) for k in now
+    ]
+    failures += len(same) - sum(same)
+    print(f"peaks: {sum(same)} of {len(same)} runs have the shipped peaks")
     ends = {}
     for name in ("reviewer_lm", "reviewer_lm_reduced"):
         table = pd.read_csv(artifact(f"{name}.csv"))

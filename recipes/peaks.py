@@ -124,53 +124,42 @@ def neighbours(rows: Tensor, absolute: bool) -> dict:
 
 
 def toy_grid(reduced: bool) -> list[dict]:
-    """Hierarchical features: every arm, signed and absolute; the strength of the whole. Independent features: less."""
+    """Hierarchical features: every arm, its strength, |cos|. Independent features: the arms that matter."""
 
     def point(arm, seed, structure="hierarchical", absolute=False, strength=STRENGTH["toy"]):
         strength = strength if ARMS[arm] else 0.0
-        return {"structure": structure, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed,
-                "steps": 1500}  # fmt: skip
+        return {
+            "structure": structure, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1500
+        }  # fmt: skip
 
-    seeds = range(1 if reduced else SEEDS)
-    points = [point(arm, seed) for seed in seeds for arm in ARMS]
+    main = [point(arm, seed) for seed in range(1 if reduced else SEEDS) for arm in ARMS]
     if reduced:
-        return points
-    points += [point("all", seed, strength=w) for seed in range(2) for w in STRENGTHS]
-    points += [point(arm, seed, absolute=True) for seed in range(3) for arm in ARMS if ARMS[arm]]
-    return points + [point(arm, seed, "independent") for seed in range(3) for arm in ("all", "no max max", "none")]
+        return main
+    swept = [point(arm, 0, strength=w) for w in STRENGTHS for arm in ("all", "no max max")]
+    absolute = [point(arm, seed, absolute=True) for seed in range(3) for arm in ARMS if ARMS[arm]]
+    return main + swept + absolute + [point(arm, s, "independent") for s in range(3) for arm in ("all", "none")]
 
 
 def alone_grid(reduced: bool) -> list[dict]:
-    sizes = ALONE[:2] if reduced else ALONE
-    points = [
-        {"n": n, "d": d, "arm": "all", "absolute": False, "seed": seed, "steps": 600}
-        for n, d in sizes
-        for seed in range(1 if n > 2048 else 3)
+    """Small sizes first; the whole penalty and, since it packs better, the penalty without max max."""
+    arms = [(arm, absolute) for absolute in (False, True) for arm in ("no max max", "all")]
+    return [
+        {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": 600}
+        for n, d in (ALONE[:2] if reduced else ALONE)
+        for arm, absolute in (arms if n < 8192 else arms[:1])
     ]
-    return (
-        points
-        if reduced
-        else points
-        + [
-            {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": 600}
-            for n, d in ALONE[:4]
-            for arm, absolute in (("no max max", False), ("no max max", True), ("all", True))
-        ]
-        + [{"n": 8192, "d": 512, "arm": "no max max", "absolute": False, "seed": 0, "steps": 600}]
-    )
 
 
 def model_grid() -> list[dict]:
     """The most needed first, so that a table that is cut short still answers something."""
 
-    def point(ratio, arm, seed, absolute=False):
+    def point(ratio, arm, seed=0, absolute=False):
         strength = STRENGTH["model"] if ARMS[arm] else 0.0
-        return {"ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1200}
+        return {"ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1000}
 
-    first = [point(4, arm, 0) for arm in ("all", "no max max", "none", "no mean max", "no mean")]
-    wide = [point(16, arm, 0) for arm in ("all", "no max max", "none")]
-    more = [point(4, arm, 1) for arm in ("all", "no max max")] + [point(4, "all", 0, absolute=True)]
-    return first + wide + more
+    first = [point(4, arm) for arm in ("all", "no max max", "none")] + [point(16, "all")]
+    more = [point(4, arm) for arm in ("no mean max", "no mean")] + [point(16, "no max max")]
+    return first + more + [point(4, arm, 1) for arm in ("all", "no max max")] + [point(4, "all", absolute=True)]
 
 
 def folder():

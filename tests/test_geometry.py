@@ -51,6 +51,12 @@ def test_kth_largest_is_what_sorting_everything_gives(name, absolute, chunk):
     torch.testing.assert_close(found.double(), brute_force(rows, ks, absolute), rtol=0, atol=3e-6)
 
 
+def test_some_rows_can_be_asked_for_alone():
+    rows, some = random(300, 12), torch.tensor([7, 299, 0, 7])
+    found = kth_largest_cosine(rows, (1, 5), chunk=3, queries=some)
+    torch.testing.assert_close(found, kth_largest_cosine(rows, (1, 5))[some])
+
+
 def test_kth_largest_in_double_precision_is_exact_to_it():
     rows = random(500, 9).double()
     torch.testing.assert_close(kth_largest_cosine(rows, (1, 5)), brute_force(rows, (1, 5), False), rtol=0, atol=1e-14)

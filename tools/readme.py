@@ -31,7 +31,7 @@ THREADS = [  # number, title, notebook
     (9, "Resolution of singularities", "09_resolution_of_singularities"),
 ]
 
-REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md")]
+REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md", "geometry.md")]
 
 
 def glued(notebook: Path) -> dict[str, str]:
