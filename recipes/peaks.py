@@ -3,7 +3,7 @@
     python -m recipes.peaks [--reduced] [--studies toy alone model] [--until MINUTES]
 
 Studies: `toy` (known features, 1024 latents in 64 dimensions: sixteen times, as asked); `alone` (the regulariser with
-no data, up to the size of the question); `model` (an MLP output of the model, at 4 and at 16 times its width).
+no data, up to half the size of the question); `model` (an MLP output of the model, at 4 and at 16 times its width).
 Writes `artifacts/peaks.csv`, a row a run, and `artifacts/peaks.safetensors`: for each run every row's nearest neighbour
 (`…/index`), the cosine with it (`…/cosine`) and whether the latent fires (`…/fired`, bits). Runs are kept in the cache
 one by one, so the recipe can be stopped and started at will; `--until` writes what is done then.
@@ -24,7 +24,7 @@ from helpers.corpus import load_tokens
 from helpers.geometry import kth_largest_cosine, nearest_neighbours
 from helpers.metrics import evaluate
 from helpers.packing import descend
-from helpers.penalties import PENALTIES, TERMS, neighbour_name
+from helpers.penalties import TERMS, neighbour_name, neighbour_penalty
 from helpers.sae import SAE, build
 from helpers.store import cache_dir, save_artifact
 from helpers.sweep import sweep
@@ -45,7 +45,7 @@ STRENGTH = {"toy": 0.03, "model": 0.03}
 STRENGTHS = (0.003, 0.01, 0.1, 0.3, 1.0)
 SPARSITY = {"toy": 0.4, "model": 0.16}
 LATENTS, DIMENSIONS, FEATURES = 1024, 64, 256
-ALONE = ((512, 32), (1024, 64), (2048, 128), (4096, 256), (8192, 512))
+ALONE = ((512, 32), (1024, 64), (2048, 128), (4096, 256))
 SEEDS = 5
 FIELDS = ("structure", "ratio", "n", "d", "arm", "absolute", "strength", "seed", "steps")
 VERSION = 1  # raise it when a change makes kept runs incomparable
@@ -98,7 +98,7 @@ def run_model(ratio: int, arm: str, absolute: bool, strength: float, seed: int, 
 def run_alone(n: int, d: int, arm: str, absolute: bool, seed: int, steps: int) -> dict:
     """Only the regulariser, from random rows: what it would do if nothing held it."""
     begun = time.process_time()
-    penalty = PENALTIES[neighbour_name(ARMS[arm], absolute)]
+    penalty = neighbour_penalty(ARMS[arm], absolute, queries=n)
     rows = descend(penalty, n, d, steps, generator=torch.Generator().manual_seed(seed))
     return neighbours(rows, absolute) | {"seconds": round(time.process_time() - begun)}
 
@@ -146,20 +146,26 @@ def alone_grid(reduced: bool) -> list[dict]:
     return [
         {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": 600}
         for n, d in (ALONE[:2] if reduced else ALONE)
-        for arm, absolute in (arms if n < 8192 else arms[:1])
+        for arm, absolute in (arms if n < 4096 else arms[:1])
     ]
 
 
 def model_grid() -> list[dict]:
     """The most needed first, so that a table that is cut short still answers something."""
 
-    def point(ratio, arm, seed=0, absolute=False):
-        strength = STRENGTH["model"] if ARMS[arm] else 0.0
-        return {"ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1000}
+    def point(ratio, arm, seed=0, absolute=False, strength=STRENGTH["model"]):
+        return {
+            "ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength if ARMS[arm] else 0.0, "seed": seed,
+            "steps": 1000 if ratio == 4 else 500,
+        }  # fmt: skip
 
-    first = [point(4, arm) for arm in ("all", "no max max", "none")] + [point(16, "all")]
-    more = [point(4, arm) for arm in ("no mean max", "no mean")] + [point(16, "no max max")]
-    return first + more + [point(4, arm, 1) for arm in ("all", "no max max")] + [point(4, "all", absolute=True)]
+    first = [point(4, arm) for arm in ("all", "no max max", "none")]
+    strong = [point(4, arm, strength=0.3) for arm in ("all", "no max max")]
+    parts = [point(4, arm) for arm in ("no mean max", "no mean")]
+    again = [point(4, arm, seed) for seed in (1, 2) for arm in ("all", "no max max")]
+    wide = [point(16, arm) for arm in ("all", "no max max")]
+    rest = [point(4, "all", seed, strength=0.3) for seed in (1, 2)] + [point(4, "all", absolute=True)]
+    return first + strong + parts + again[:2] + wide[:1] + again[2:] + wide[1:] + rest
 
 
 def folder():
