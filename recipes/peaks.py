@@ -151,21 +151,23 @@ def alone_grid(reduced: bool) -> list[dict]:
 
 
 def model_grid() -> list[dict]:
-    """The most needed first, so that a table that is cut short still answers something."""
+    """An epoch at four times the width, half of one at sixteen; strengths and parts on shorter runs.
 
-    def point(ratio, arm, seed=0, absolute=False, strength=STRENGTH["model"]):
+    The most needed first, so that a table that is cut short still answers something.
+    """
+
+    def point(ratio, arm, steps, strength=STRENGTH["model"], seed=0, absolute=False):
+        strength = strength if ARMS[arm] else 0.0
         return {
-            "ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength if ARMS[arm] else 0.0, "seed": seed,
-            "steps": 1000 if ratio == 4 else 500,
+            "ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": steps
         }  # fmt: skip
 
-    first = [point(4, arm) for arm in ("all", "no max max", "none")]
-    strong = [point(4, arm, strength=0.3) for arm in ("all", "no max max")]
-    parts = [point(4, arm) for arm in ("no mean max", "no mean")]
-    again = [point(4, arm, seed) for seed in (1, 2) for arm in ("all", "no max max")]
-    wide = [point(16, arm) for arm in ("all", "no max max")]
-    rest = [point(4, "all", seed, strength=0.3) for seed in (1, 2)] + [point(4, "all", absolute=True)]
-    return first + strong + parts + again[:2] + wide[:1] + again[2:] + wide[1:] + rest
+    short = [point(4, arm, 1000) for arm in ("all", "no max max", "none", "no mean max", "no mean")]
+    short += [point(4, arm, 1000, 0.1) for arm in ("all", "no max max")] + [point(4, "all", 1000, 0.3)]
+    long = [point(4, "all", 4000), point(4, "no max max", 4000), point(4, "all", 4000, 0.1)]
+    wide = [point(16, "all", 2000, 0.1), point(16, "none", 2000)]
+    again = [point(4, arm, 4000, seed=seed) for seed in (1, 2) for arm in ("all", "no max max")]
+    return short + long + wide[:1] + [point(4, "none", 4000)] + again + wide[1:] + [point(16, "all", 500, 0.1)]
 
 
 def folder():
