@@ -165,9 +165,8 @@ def model_grid() -> list[dict]:
     short = [point(4, arm, 1000) for arm in ("all", "no max max", "none", "no mean max", "no mean")]
     short += [point(4, arm, 1000, 0.1) for arm in ("all", "no max max")] + [point(4, "all", 1000, 0.3)]
     long = [point(4, "all", 4000), point(4, "no max max", 4000), point(4, "all", 4000, 0.1)]
-    wide = [point(16, "all", 2000, 0.1), point(16, "none", 2000)]
-    again = [point(4, arm, 4000, seed=seed) for seed in (1, 2) for arm in ("all", "no max max")]
-    return short + long + wide[:1] + [point(4, "none", 4000)] + again + wide[1:] + [point(16, "all", 500, 0.1)]
+    again = [point(4, "none", 4000)] + [point(4, arm, 4000, seed=s) for s in (1, 2) for arm in ("all", "no max max")]
+    return short + long + [point(16, "all", 500, 0.1), point(16, "all", 2000, 0.1)] + again + [point(16, "none", 2000)]
 
 
 def folder():
