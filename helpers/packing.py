@@ -7,6 +7,7 @@ All bounds are one argument. Let c be the largest |cos| (or cos) of n unit rows,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 
 import torch
@@ -92,6 +93,33 @@ def pack(
         with torch.no_grad():
             x.copy_(unit_rows(x))
     return best
+
+
+def descend(
+    penalty: Callable[[Tensor, torch.Generator], Tensor],
+    n: int,
+    d: int,
+    steps: int = 600,
+    *,
+    generator: torch.Generator,
+    lr: float = 3e-3,
+) -> Tensor:
+    """n unit rows ``(n, d)`` where a penalty of :mod:`helpers.penalties` alone leads from a random start: no data.
+
+    Adam with the schedule of :func:`helpers.training.train` and unit rows restored after every step.
+    """
+    if steps < 1 or lr <= 0:
+        raise ValueError(f"steps={steps!r}, lr={lr!r}; expected both positive")
+    x = unit_rows(torch.randn(n, d, generator=generator)).requires_grad_()
+    optimiser = torch.optim.Adam([x], lr=lr, betas=(0.0, 0.999), fused=True)
+    for step in progress(range(steps), desc="descending", delay=2):
+        optimiser.param_groups[0]["lr"] = lr * min(1.0, 20 * (step + 1) / steps, 5 * (steps - step) / steps)
+        optimiser.zero_grad(set_to_none=True)
+        penalty(x, generator).backward()
+        optimiser.step()
+        with torch.no_grad():
+            x /= x.norm(dim=1, keepdim=True)
+    return x.detach()
 
 
 def _pressure(x: Tensor, beta: float, absolute: bool, chunk: int) -> tuple[Tensor, float]:

@@ -2,9 +2,13 @@
 
 Each takes ``W_dec (d_sae, d_model)`` and, where it samples, a generator; each is 0 for orthogonal rows. They act on the
 decoder because encoder rows can be orthogonal while decoder rows are not. Source: OrtSAE, arXiv:2509.22033.
+:func:`neighbour_penalty` makes the regulariser of chapter 7, whole or in parts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -41,4 +45,53 @@ def chunk_max_cosine(W_dec: Tensor, generator=None, chunks: int = 8) -> Tensor:
     return torch.stack([max_cosine(W_dec[p]) for p in parts]).mean()
 
 
+TERMS = ("mean", "mean max", "max max")
+
+
+def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, queries: int = 1024) -> Callable:
+    """The sum of some of: the *mean* of all cosines, the mean over rows of the largest (*mean max*), the *max max*.
+
+    ``c_ij`` is the cosine of rows i ≠ j, or its absolute value: ``mean_ij c_ij + mean_i max_j c_ij + max_ij c_ij``.
+    Rows i are ``queries`` random ones (all, if there are no more), rows j all. Which pair is largest is found without
+    gradients, which then flow through that pair. So the max max moves one pair a step.
+
+    Raises ValueError for a term that is none of ``TERMS``, or none at all.
+    """
+    if not terms or not set(terms) <= set(TERMS):
+        raise ValueError(f"terms={terms!r}; expected some of {TERMS}")
+
+    def penalty(W_dec: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        n = len(W_dec)
+        rows = nn.functional.normalize(W_dec, dim=1)
+        some = torch.arange(n) if n <= queries else torch.randperm(n, generator=generator)[:queries]
+        size = torch.abs if absolute else torch.Tensor.clone
+        total = W_dec.new_zeros(())
+        if "mean max" in terms or "max max" in terms:
+            with torch.no_grad():
+                found = size((rows[some].bfloat16() @ rows.T.bfloat16()).float())
+                found[torch.arange(len(some)), some] = -2.0
+                nearest = found.argmax(1)
+            top = size((rows[some] * rows[nearest]).sum(1))
+            total = total + top.mean() * ("mean max" in terms) + top.max() * ("max max" in terms)
+        if "mean" in terms and absolute:
+            few = some[: queries // 8]
+            total = total + ((rows[few] @ rows.T).abs().sum() - len(few)) / (len(few) * (n - 1))
+        elif "mean" in terms:
+            total = total + (rows.sum(0).pow(2).sum() - n) / (n * (n - 1))
+        return total
+
+    return penalty
+
+
+def neighbour_name(terms: tuple[str, ...], absolute: bool = False) -> str:
+    """The name in ``PENALTIES`` of :func:`neighbour_penalty` with these arguments: ``"mean + max max, |cos|"``."""
+    return " + ".join(t for t in TERMS if t in terms) + ", |cos|" * absolute
+
+
 PENALTIES = {"mean_square": mean_square_cosine, "max": max_cosine, "chunk_max": chunk_max_cosine}
+PENALTIES |= {
+    neighbour_name(terms, absolute): neighbour_penalty(terms, absolute)
+    for size in (1, 2, 3)
+    for terms in combinations(TERMS, size)
+    for absolute in (False, True)
+}

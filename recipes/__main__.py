@@ -20,6 +20,7 @@ FULL = (
     ["recipes.rescaling"],
     ["recipes.reviewer_lm"],
     ["recipes.three_features"],
+    ["recipes.peaks"],
 )
 REDUCED = (
     ["recipes.toys", "--reduced"],
@@ -29,6 +30,7 @@ REDUCED = (
     ["recipes.rescaling", "--reduced", "--model", "smollm2-135m"],
     ["recipes.reviewer_lm", "--reduced"],
     ["recipes.three_features", "--reduced"],
+    ["recipes.peaks", "--reduced"],
     ["recipes.compare"],
 )
 

@@ -9,6 +9,7 @@
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 * Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in
   the shipped table, and the word's own keys and values must bring everything back.
+* Peaks: one seed of the toy again. Each arm must have as many peaks, each within 0.02 of where it was.
 * Reviewer: two of the seeds again. Each arm's recall at the end must lie within 0.1 of the shipped one.
 """
 
@@ -20,6 +21,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from helpers.frontier import bootstrap_share, interval
+from helpers.peaks import peaks
 from helpers.store import artifact
 
 from .harvest import SITES
@@ -101,6 +103,26 @@ def rescaling() -> bool:
     return all(agree)
 
 
+def peaks_of(place: str) -> dict[tuple, list[float]]:
+    """Where the nearest-neighbour cosines of each run of the toy peak."""
+    rows = pd.read_csv(artifact(f"{place}peaks.csv"), dtype={"run": str})
+    stored = load_file(artifact(f"{place}peaks.safetensors"))
+    keys = ["structure", "arm", "absolute", "strength", "seed"]
+    return {
+        tuple(row[key] for key in keys): [p.at for p in peaks(abs(stored[f"{row.run}/cosine"]))]
+        for _, row in rows[rows.study == "toy"].iterrows()
+    }
+
+
+def nearest() -> bool:
+    was, now = peaks_of(""), peaks_of("reduced/")
+    same = [
+        len(now[k]) == len(was[k]) and all(abs(a - b) < 0.02 for a, b in zip(now[k], was[k], strict=True)) for k in now
+    ]
+    print(f"peaks: {sum(same)} of {len(same)} runs have the shipped peaks")
+    return len(same) > 0 and all(same)
+
+
 def reviewer() -> bool:
     shipped, reduced = (
         rows[rows.step == rows.step.max()].set_index(["arm", "seed"]).recall for rows in pair("reviewer_lm.csv")
@@ -111,7 +133,7 @@ def reviewer() -> bool:
 
 
 def main() -> int:
-    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, rescaling, reviewer)]
+    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, rescaling, nearest, reviewer)]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))
 

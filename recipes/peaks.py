@@ -1,10 +1,12 @@
-"""Chapter 7: dictionaries trained under "mean cosine + mean max cosine + max max cosine", and each term left out.
+"""Chapter 7's runs: dictionaries under "mean cosine + mean max cosine + max max cosine", and with each term left out.
 
-    python -m recipes.peaks [--reduced] [--until MINUTES]
+    python -m recipes.peaks [--reduced] [--studies toy alone model] [--until MINUTES]
 
-On a toy at the ratio of the question (1024 latents for 64 dimensions, sixteen times) and on an MLP output of the model
-at the same ratio. Writes `artifacts/peaks.csv`, a row a run, and `artifacts/peaks.safetensors`: for each run every
-row's nearest neighbour (`…/index`) and the cosine with it (`…/cosine`), so that the chapter can test them itself.
+Studies: `toy` (known features, 1024 latents in 64 dimensions: sixteen times, as asked); `alone` (the regulariser with
+no data, up to half the size of the question); `model` (an MLP output of the model, at 4 and at 16 times its width).
+Writes `artifacts/peaks.csv`, a row a run, and `artifacts/peaks.safetensors`: for each run every row's nearest neighbour
+(`…/index`), the cosine with it (`…/cosine`) and whether the latent fires (`…/fired`, bits). Runs are kept in the cache
+one by one, so the recipe can be stopped and started at will; `--until` writes what is done then.
 """
 
 from __future__ import annotations
@@ -13,145 +15,200 @@ import argparse
 import time
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from helpers.corpus import load_tokens
-from helpers.geometry import nearest_neighbours
-from helpers.metrics import dead_fraction, fvu, l0
-from helpers.penalties import PENALTIES
-from helpers.sae import build
-from helpers.store import save_artifact
+from helpers.geometry import kth_largest_cosine, nearest_neighbours
+from helpers.metrics import evaluate
+from helpers.packing import descend
+from helpers.penalties import TERMS, neighbour_name, neighbour_penalty
+from helpers.sae import SAE, build
+from helpers.store import cache_dir, save_artifact
 from helpers.sweep import sweep
 from helpers.toy import SparseFeatures
 from helpers.training import train
 
-from .gated_sweep import BATCH, LR, data, folder
+from .gated_sweep import BATCH, LR, data
 
 SITE = "blocks.6.hook_mlp_out"
-RATIO = 16
-QUERIES = 1024  # rows a step whose cosines with all rows are looked at
-PARTS = {"all": "amx", "no mean": "mx", "no mean max": "ax", "no max max": "am", "max max alone": "x", "none": ""}
-SPARSITY = {"toy": 0.3, "model": 0.16}
-
-
-def regulariser(parts: str, absolute: bool):
-    """The sum of the named parts as a penalty on ``W_dec (n, d_model)``: a mean cosine, m mean max, x max max.
-
-    Means and maxima are over ``QUERIES`` random rows against all. Maxima are found without gradients; these then flow
-    through the pairs found.
-    """
-
-    def penalty(W_dec: Tensor, generator: torch.Generator) -> Tensor:
-        n = len(W_dec)
-        some = torch.randperm(n, generator=generator)[:QUERIES]
-        rows, total = normalize(W_dec, dim=1), W_dec.new_zeros(())
-        if "m" in parts or "x" in parts:
-            with torch.no_grad():
-                found = (rows[some].bfloat16() @ rows.T.bfloat16()).float()
-                found = found.abs_() if absolute else found
-                found[torch.arange(len(some)), some] = -2.0
-                nearest = found.argmax(1)
-            top = (rows[some] * rows[nearest]).sum(1)
-            top = top.abs() if absolute else top
-            total = total + top.mean() * ("m" in parts) + top.max() * ("x" in parts)
-        if "a" in parts and absolute:
-            few = some[: QUERIES // 8]
-            total = total + ((rows[few] @ rows.T).abs().sum() - len(few)) / (len(few) * (n - 1))
-        elif "a" in parts:
-            total = total + (rows.sum(0).pow(2).sum() - n) / (n * (n - 1))
-        return total
-
-    return penalty
-
-
-PENALTIES |= {
-    f"{name}{', |cos|' * absolute}": regulariser(parts, absolute)
-    for name, parts in PARTS.items()
-    for absolute in (False, True)
-    if parts
+ARMS = {
+    "all": TERMS,
+    "no mean": ("mean max", "max max"),
+    "no mean max": ("mean", "max max"),
+    "no max max": ("mean", "mean max"),
+    "none": (),
 }
+STRENGTH = {"toy": 0.03, "model": 0.03}
+STRENGTHS = (0.003, 0.01, 0.1, 0.3, 1.0)
+SPARSITY = {"toy": 0.4, "model": 0.16}
+LATENTS, DIMENSIONS, FEATURES = 1024, 64, 256
+ALONE = ((512, 32), (1024, 64), (2048, 128), (4096, 256))
+SEEDS = 5
+FIELDS = ("structure", "ratio", "n", "d", "arm", "absolute", "strength", "seed", "steps")
+VERSION = 1  # raise it when a change makes kept runs incomparable
 
 
-def run(where: str, parts: str, absolute: bool, strength: float, seed: int, steps: int) -> dict:
-    """Train one standard dictionary with the regulariser; its neighbours come back as lists."""
-    begun = time.process_time()
-    hyper = {"sparsity": SPARSITY[where]}
-    if PARTS[parts]:
-        hyper |= {"orthogonality": strength, "penalty": f"{parts}{', |cos|' * absolute}"}
+def toy(seed: int, structure: str) -> SparseFeatures:
+    p = 0.02 if structure == "hierarchical" else 0.01
+    directions = torch.Generator().manual_seed(1000 + seed)
+    return SparseFeatures(FEATURES, DIMENSIONS, p=p, structure=structure, noise=0.02, generator=directions)
+
+
+def hyper(where: str, arm: str, absolute: bool, strength: float) -> dict:
+    given = {"sparsity": SPARSITY[where]}
+    if ARMS[arm]:
+        given |= {"orthogonality": strength, "penalty": neighbour_name(ARMS[arm], absolute)}
+    return given
+
+
+def run_toy(structure: str, arm: str, absolute: bool, strength: float, seed: int, steps: int) -> dict:
+    """Train one standard dictionary on known features; measures, and its neighbours as lists."""
+    begun, source = time.process_time(), toy(seed, structure)
     generator = torch.Generator().manual_seed(seed)
-    if where == "toy":
-        toy = SparseFeatures(512, 64, p=0.01, noise=0.02, generator=torch.Generator().manual_seed(1000 + seed))
-        sae = build("standard", 64, RATIO * 64, generator=generator, **hyper)
-        x = toy.sample(20_000, torch.Generator().manual_seed(77))[0]
+    sae = build("standard", DIMENSIONS, LATENTS, generator=generator, **hyper("toy", arm, absolute, strength))
 
-        def batches(step):
-            return toy.sample(256, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))[0]
-    else:
-        acts = data(SITE, len(load_tokens("train")))
-        sae = build("standard", acts.mean.numel(), RATIO * acts.mean.numel(), generator=generator, **hyper)
-        sae.b_dec.data.copy_(acts.mean)
-        x, batches = acts.rows(torch.arange(0, len(acts), len(acts) // 20_000)), acts.batches(BATCH, seed)
-    checkpoint = folder("peaks") / f"{where}-{parts}-{absolute}-{strength}-{seed}-{steps}.safetensors"
+    def batches(step: int) -> Tensor:
+        return source.sample(128, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))[0]
+
+    train(sae, batches, steps=steps, lr=3e-3, sparsity_warmup=0.5, clip=1.0, seed=seed, progress=False)
+    x = source.sample(20_000, torch.Generator().manual_seed(77))[0]
+    return judge(sae, x, absolute) | {"seconds": round(time.process_time() - begun)}
+
+
+def run_model(ratio: int, arm: str, absolute: bool, strength: float, seed: int, steps: int) -> dict:
+    """The same on activations of the model, with ``ratio`` times as many latents as dimensions."""
+    begun, acts = time.process_time(), data(SITE, len(load_tokens("train")))
+    d, generator = acts.mean.numel(), torch.Generator().manual_seed(seed)
+    sae = build("standard", d, ratio * d, generator=generator, **hyper("model", arm, absolute, strength))
+    sae.b_dec.data.copy_(acts.mean)
+    checkpoint = folder() / f"{ratio}-{arm}-{absolute}-{strength}-{seed}-{steps}.safetensors"
     train(
-        sae, batches, steps=steps, lr=LR if where == "model" else 3e-3, sparsity_warmup=0.5, clip=1.0, seed=seed,
+        sae, acts.batches(BATCH, seed), steps=steps, lr=LR, sparsity_warmup=0.5, clip=1.0, seed=seed,
         checkpoint=checkpoint, checkpoint_every=250, progress=False,
     )  # fmt: skip
+    x = acts.rows(torch.arange(0, len(acts), len(acts) // 20_000))
+    result = judge(sae, x, absolute) | {"seconds": round(time.process_time() - begun)}
     checkpoint.unlink()
-    with torch.no_grad():
-        codes = torch.cat([sae.eval().encode(part) for part in x.split(4096)])
-        near = nearest_neighbours(sae.W_dec.detach(), absolute=absolute)
+    return result
+
+
+def run_alone(n: int, d: int, arm: str, absolute: bool, seed: int, steps: int) -> dict:
+    """Only the regulariser, from random rows: what it would do if nothing held it."""
+    begun = time.process_time()
+    penalty = neighbour_penalty(ARMS[arm], absolute, queries=n)
+    rows = descend(penalty, n, d, steps, generator=torch.Generator().manual_seed(seed))
+    return neighbours(rows, absolute) | {"seconds": round(time.process_time() - begun)}
+
+
+@torch.no_grad()
+def judge(sae: SAE, x: Tensor, absolute: bool) -> dict:
+    """Sparsity and fidelity on ``x (n, d_model)``, which latents fire on it, and the neighbours of all."""
+    fired, parts = torch.zeros(sae.d_sae, dtype=torch.bool), x.split(2048)
+    figures = evaluate(sae, parts)
+    for part in parts:
+        fired |= (sae.encode(part) > 0).any(0)
+    near = neighbours(sae.W_dec.detach(), absolute)
+    return {k: figures[k] for k in ("l0", "fvu", "dead_fraction")} | near | {"fired": fired.int().tolist()}
+
+
+def neighbours(rows: Tensor, absolute: bool) -> dict:
+    """Each row's nearest neighbour by (absolute) cosine, and the mean of the largest |cos| whatever was penalised."""
+    near = nearest_neighbours(rows, absolute)
+    return {
+        "n": len(rows), "d": rows.shape[1], "mean_largest_abs": kth_largest_cosine(rows, (1,), True).mean().item(),
+        "neighbour": near.index.tolist(), "cosine": [round(c, 4) for c in near.cosine.tolist()],
+    }  # fmt: skip
+
+
+def toy_grid(reduced: bool) -> list[dict]:
+    """Hierarchical features: every arm, its strength, |cos|. Independent features: the arms that matter."""
+
+    def point(arm, seed, structure="hierarchical", absolute=False, strength=STRENGTH["toy"]):
+        strength = strength if ARMS[arm] else 0.0
         return {
-            "n": sae.d_sae, "d": sae.d_model, "l0": l0(codes), "fvu": fvu(x, sae.decode(codes)),
-            "dead_fraction": dead_fraction(codes), "seconds": round(time.process_time() - begun),
-            "index": near.index.tolist(), "cosine": [round(c, 4) for c in near.cosine.tolist()],
-            "fired": (codes > 0).any(0).int().tolist(),
+            "structure": structure, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1500
         }  # fmt: skip
 
+    main = [point(arm, seed) for seed in range(1 if reduced else SEEDS) for arm in ARMS]
+    if reduced:
+        return main
+    swept = [point(arm, 0, strength=w) for w in STRENGTHS for arm in ("all", "no max max")]
+    absolute = [point(arm, seed, absolute=True) for seed in range(3) for arm in ARMS if ARMS[arm]]
+    return main + swept + absolute + [point(arm, s, "independent") for s in range(3) for arm in ("all", "none")]
 
-def grid(reduced: bool) -> list[dict]:
-    """The toy: every part, signed and absolute, three strengths, five seeds; the model: every part, both seeds."""
-    toy = [
-        {"where": "toy", "parts": parts, "absolute": absolute, "strength": strength, "seed": seed, "steps": 2000}
-        for seed in range(1 if reduced else 5)
-        for parts in PARTS
-        for absolute in (False, True)
-        for strength in ((0.3, 1.0, 3.0) if PARTS[parts] else (0.0,))
+
+def alone_grid(reduced: bool) -> list[dict]:
+    """Small sizes first; the whole penalty and, since it packs better, the penalty without max max."""
+    arms = [(arm, absolute) for absolute in (False, True) for arm in ("no max max", "all")]
+    return [
+        {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": 600}
+        for n, d in (ALONE[:2] if reduced else ALONE)
+        for arm, absolute in (arms if n < 4096 else arms[:1])
     ]
-    model = [
-        {"where": "model", "parts": parts, "absolute": absolute, "strength": bool(PARTS[parts]) * 1.0, "seed": seed,
-         "steps": 1500}
-        for seed in range(2)
-        for parts in PARTS
-        for absolute in (False, True)
-        if seed == 0 or parts in ("all", "none")
-    ]  # fmt: skip
-    return toy if reduced else toy + model
+
+
+def model_grid() -> list[dict]:
+    """An epoch at four times the width, half of one at sixteen; strengths and parts on shorter runs.
+
+    The most needed first, so that a table that is cut short still answers something.
+    """
+
+    def point(ratio, arm, steps, strength=STRENGTH["model"], seed=0, absolute=False):
+        strength = strength if ARMS[arm] else 0.0
+        return {
+            "ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": steps
+        }  # fmt: skip
+
+    short = [point(4, arm, 1000) for arm in ("all", "no max max", "none", "no mean max", "no mean")]
+    short += [point(4, arm, 1000, 0.1) for arm in ("all", "no max max")] + [point(4, "all", 1000, 0.3)]
+    long = [point(4, "all", 4000), point(4, "no max max", 4000), point(4, "all", 4000, 0.1)]
+    again = [point(4, "none", 4000)] + [point(4, arm, 4000, seed=s) for s in (1, 2) for arm in ("all", "no max max")]
+    return short + long + [point(16, "all", 500, 0.1), point(16, "all", 2000, 0.1)] + again + [point(16, "none", 2000)]
+
+
+def folder():
+    return cache_dir() / f"peaks-{VERSION}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="the toy alone, one seed")
+    parser.add_argument("--reduced", action="store_true", help="one seed of the toy, small sizes alone, no model")
+    parser.add_argument("--studies", nargs="+", default=["toy", "alone", "model"], choices=["toy", "alone", "model"])
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
+    parser.add_argument("--processes", type=int, default=None, help="by default as many as cores")
     args = parser.parse_args()
-    begun, points = time.time(), grid(args.reduced)
-    deadline = None if args.until is None else begun + 60 * args.until
-    table = sweep(run, points, folder=folder("peaks"), deadline=deadline)
+    deadline = None if args.until is None else time.time() + 60 * args.until
+    grids = {"toy": (run_toy, toy_grid(args.reduced)), "alone": (run_alone, alone_grid(args.reduced))}
+    if not args.reduced:
+        grids["model"] = (run_model, model_grid())
+    if "model" in args.studies and "model" in grids:
+        data(SITE, len(load_tokens("train")))  # harvest before the workers start
+    tables = [
+        # what is not asked for now still enters the table, if it is there
+        sweep(fn, grid, folder=folder(), processes=args.processes, deadline=deadline if s in args.studies else 0)
+        .assign(study=s)
+        for s, (fn, grid) in grids.items()
+    ]  # fmt: skip
+    table = pd.concat([t for t in tables if len(t)], ignore_index=True)
+    name = "reduced/" * args.reduced + "peaks"
     made = {
-        "recipe": "python -m recipes.peaks", "seed": sorted({p["seed"] for p in points}), "planned_runs": len(points),
-        "seconds": round(time.time() - begun),
+        "recipe": "python -m recipes.peaks" + " --reduced" * args.reduced, "seconds": int(table.seconds.sum()),
+        "planned_runs": sum(len(grid) for _, grid in grids.values()), "finished_runs": len(table),
     }  # fmt: skip
-    name = "peaks_reduced" if args.reduced else "peaks"
+    table.insert(0, "run", [f"{i:03d}" for i in range(len(table))])
     tensors = {}
-    for r in table.itertuples():
-        key = f"{r.where}/{r.parts}/{r.absolute}/{r.strength}/{r.seed}"
-        tensors[f"{key}/index"] = torch.tensor(r.index_ if hasattr(r, "index_") else r.index, dtype=torch.int16)
-        tensors[f"{key}/cosine"] = torch.tensor(r.cosine, dtype=torch.float16)
-        tensors[f"{key}/fired"] = torch.from_numpy(np.packbits(r.fired))
-    table = table.drop(columns=["index", "cosine", "fired"])
-    save_artifact(f"{name}.csv", lambda path: table.round(6).to_csv(path, index=False), **made)
+    for row in table.itertuples():
+        tensors[f"{row.run}/index"] = torch.tensor(row.neighbour, dtype=torch.int16)
+        tensors[f"{row.run}/cosine"] = torch.tensor(row.cosine, dtype=torch.float16)
+        if isinstance(row.fired, list):
+            tensors[f"{row.run}/fired"] = torch.from_numpy(np.packbits(np.array(row.fired, dtype=np.uint8)))
+    table = table.drop(columns=["neighbour", "cosine", "fired"])
+    keys = ["run", "study", *FIELDS]
+    table = table[keys + [c for c in table if c not in keys]].round(6)
+    save_artifact(f"{name}.csv", lambda path: table.to_csv(path, index=False), **made)
     save_artifact(f"{name}.safetensors", lambda path: save_file(tensors, path), **made)
 
 
