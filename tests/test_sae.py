@@ -240,7 +240,7 @@ def brute_force(rows, kind):
     return sum(max(0.0, max(row)) ** 2 for row in cosines) / n
 
 
-@pytest.mark.parametrize("kind", PENALTIES)
+@pytest.mark.parametrize("kind", ["mean_square", "max", "chunk_max"])  # the others: tests/test_peaks.py
 def test_penalties_equal_brute_force(kind):
     rows = 3 * inputs(24, 6)
     if kind == "chunk_max":
