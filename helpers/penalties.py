@@ -53,7 +53,8 @@ def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, qu
 
     ``c_ij`` is the cosine of rows i ≠ j, or its absolute value: ``mean_ij c_ij + mean_i max_j c_ij + max_ij c_ij``.
     Rows i are ``queries`` random ones (all, if there are no more), rows j all. Which pair is largest is found without
-    gradients, which then flow through that pair. So the max max moves one pair a step.
+    gradients (and from float32 rows in bfloat16), which then flow through that pair. So the max max moves one pair a
+    step.
 
     Raises ValueError for a term that is none of ``TERMS``, or none at all.
     """
@@ -68,7 +69,8 @@ def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, qu
         total = W_dec.new_zeros(())
         if "mean max" in terms or "max max" in terms:
             with torch.no_grad():
-                found = size((rows[some].bfloat16() @ rows.T.bfloat16()).float())
+                coarse = rows.bfloat16() if rows.dtype == torch.float32 else rows
+                found = size((coarse[some] @ coarse.T).to(rows.dtype))
                 found[torch.arange(len(some)), some] = -2.0
                 nearest = found.argmax(1)
             top = size((rows[some] * rows[nearest]).sum(1))

@@ -203,10 +203,10 @@ def main() -> None:
     for row in table.itertuples():
         tensors[f"{row.run}/index"] = torch.tensor(row.neighbour, dtype=torch.int16)
         tensors[f"{row.run}/cosine"] = torch.tensor(row.cosine, dtype=torch.float16)
-        if isinstance(row.fired, list):
+        if isinstance(getattr(row, "fired", None), list):
             tensors[f"{row.run}/fired"] = torch.from_numpy(np.packbits(np.array(row.fired, dtype=np.uint8)))
-    table = table.drop(columns=["neighbour", "cosine", "fired"])
-    keys = ["run", "study", *FIELDS]
+    table = table.drop(columns=["neighbour", "cosine", "fired"], errors="ignore")
+    keys = ["run", "study", *(key for key in FIELDS if key in table)]
     table = table[keys + [c for c in table if c not in keys]].round(6)
     save_artifact(f"{name}.csv", lambda path: table.to_csv(path, index=False), **made)
     save_artifact(f"{name}.safetensors", lambda path: save_file(tensors, path), **made)
