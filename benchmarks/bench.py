@@ -23,10 +23,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.report import markdown
+from benchmarks.report import keep, markdown, stamp
 from helpers.progress import progress
 from helpers.sae import build
-from helpers.store import ROOT, atomic, hardware
+from helpers.store import ROOT
 from helpers.training import train
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
@@ -57,15 +57,12 @@ def main() -> None:
     if options.harvest:
         results = json.loads((options.out / "results.json").read_text())
         results["harvest"], _ = harvest((options.batches + 1) * BATCH)
-        return keep(results, options.out)
+        return keep(results, markdown(results), options.out, "results")
     if not PEERS.exists():
         sys.exit(f"{PEERS} is not there: run benchmarks/peers.sh first (or set PEERS_ENV)")
     begun = time.time()
-    results = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": hardware(),
+    results = stamp() | {
         "threads": torch.get_num_threads(),
-        "load_at_start": round(os.getloadavg()[0], 2),
         "sizes": {"d_model": D_MODEL, "d_sae": D_SAE, "batch": BATCH, "lr": LR, "hook": HOOK, "l0": K},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -83,16 +80,7 @@ def main() -> None:
         results["buffer"] = ask_buffer(folder)
     results["gemm"] = {kind: round(median(rates) / 1e9, 1) for kind, rates in results["gemm"].items()}
     results["seconds"] = round(time.time() - begun)
-    keep(results, options.out)
-
-
-def keep(results: dict, folder: Path) -> None:
-    """Write the figures and their tables, and print the tables."""
-    with atomic(folder / "results.json") as path:
-        path.write_text(json.dumps(results, indent=1) + "\n")
-    with atomic(folder / "results.md") as path:
-        path.write_text(markdown(results))
-    print(markdown(results))
+    keep(results, markdown(results), options.out, "results")
 
 
 def harvest(rows: int, rounds: int = 3) -> tuple[dict, Tensor]:

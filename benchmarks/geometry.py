@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from benchmarks import report
 from helpers.geometry import kth_largest_cosine, unit_rows
-from helpers.store import ROOT, atomic, hardware
+from helpers.store import ROOT
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
 N, D, KS, BLOCK = 24576, 768, (1, 10, 100), 1024
@@ -151,11 +150,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = parser.parse_args()
     os.environ["OPEN_THREADS_BARS"] = "0"
-    results = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": hardware(),
+    results = report.stamp() | {
         "threads": torch.get_num_threads(),
-        "load_at_start": round(os.getloadavg()[0], 2),
         "sizes": {"n": options.rows, "d": D, "ks": KS, "queries": QUERIES},
     }
     seconds, apart, peak = race(dictionary(options.rows, D), options.rounds)
@@ -163,11 +159,7 @@ def main() -> None:
     results["memory"] = {"here": alone("whole", options.rows, D)["peak"], "faiss": peak}
     sizes = [n * options.rows // N for n in GROWTH]
     results["growth"] = {str(n): alone("some", n, D, min(QUERIES, n)) for n in sizes}
-    with atomic(options.out / "geometry.json") as path:
-        path.write_text(json.dumps(results, indent=1) + "\n")
-    with atomic(options.out / "geometry.md") as path:
-        path.write_text(report.geometry(results))
-    print(report.geometry(results))
+    report.keep(results, report.geometry(results), options.out, "geometry")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from helpers.store import atomic, hardware
+
 FLOOR = 10  # flop per token and weight: five matrix products of 2·d_model·d_sae
 PEERS = ("SAELens", "dictionary_learning", "sparsify")
 
@@ -63,6 +70,24 @@ Growth: {queries:,} query rows, with the same number of cosines held at a time.
 BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
 RESIDENT = 1024  # MiB that the cosines of 24,576 rows may take
+
+
+def stamp() -> dict:
+    """When and where a run began, and how busy the machine was."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": hardware(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+    }
+
+
+def keep(results: dict, page: str, folder: Path, name: str) -> None:
+    """Write the figures and the page that shows them, and print the page."""
+    with atomic(folder / f"{name}.json") as path:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    with atomic(folder / f"{name}.md") as path:
+        path.write_text(page)
+    print(page)
 
 
 def markdown(results: dict) -> str:
