@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .geometry import unit_rows
 from .progress import progress
+from .training import rise
 
 
 def packing_bound(n: int, d: int, absolute: bool = True) -> float:
@@ -113,7 +114,7 @@ def descend(
     x = unit_rows(torch.randn(n, d, generator=generator)).requires_grad_()
     optimiser = torch.optim.Adam([x], lr=lr, betas=(0.0, 0.999), fused=True)
     for step in progress(range(steps), desc="descending", delay=2):
-        optimiser.param_groups[0]["lr"] = lr * min(1.0, 20 * (step + 1) / steps, 5 * (steps - step) / steps)
+        optimiser.param_groups[0]["lr"] = lr * min(rise(step, steps, 0.05), 5 * (steps - step) / steps)
         optimiser.zero_grad(set_to_none=True)
         penalty(x, generator).backward()
         optimiser.step()

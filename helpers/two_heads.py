@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .frontier import interval
 from .interventions import patch_pattern, set_head, z_hook
 from .rescaling import Prompts, Template, definition_run, encode, transferred
 
@@ -218,18 +219,18 @@ def effect(after, before, full, controls: Mapping[str, Sequence[float]] | None =
             raise ValueError(f"{name} has shape {x.shape}, after {after.shape}; expected equal 1-D arrays, two or more")
     picks = np.random.default_rng(0).integers(0, len(after), (n, len(after)))
     way = (full - before)[picks].mean(1)
-    low, high = np.quantile(way, [0.025, 0.975])
+    low, high = interval(way)
     if low <= 0 <= high:
         raise ValueError(f"full - before is {low:.3g} to {high:.3g}; expected an interval without zero")
     shares = (after - before)[picks].mean(1) / way
     value = (after - before).mean() / (full - before).mean()
-    low, high = np.quantile(shares, [0.025, 0.975])
+    low, high = interval(shares)
     if not others:
-        return Effect(float(value), float(low), float(high))
+        return Effect(float(value), low, high)
     control = {k: (v - before).mean() / (full - before).mean() for k, v in others.items()}
     strongest = max(control, key=control.get)
     ahead = shares - (others[strongest] - before)[picks].mean(1) / way
-    return Effect(float(value), float(low), float(high), float(control[strongest]), bool(np.quantile(ahead, 0.025) > 0))
+    return Effect(float(value), low, high, float(control[strongest]), interval(ahead)[0] > 0)
 
 
 def decide(effect: Effect) -> str:
