@@ -38,7 +38,9 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
         if bad.any():
             raise ValueError(f"{name}: row {int(bad[:, 0].nonzero()[0])} {what} ({int(bad.sum())} such rows)")
     unit = unit / largest
-    return unit.div_(torch.linalg.vector_norm(unit, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
+    for part in unit.split(4096):  # a norm in double precision takes a copy of its rows
+        part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
+    return unit
 
 
 def _cosines(
