@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from benchmarks import report
+from helpers.store import atomic, hardware
 
 N, M, L, TRIALS = 768, 24576, 9, 256
 LARGE = {"n": 1024, "m": 10**6, "l": [12], "trials": 32, "seed": 0}
@@ -100,14 +102,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = parser.parse_args()
     os.environ["OPEN_THREADS_BARS"] = "0"
-    results = report.stamp() | {"sizes": {"n": N, "m": M, "l": L, "large": LARGE}}
+    results = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": hardware(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "sizes": {"n": N, "m": M, "l": L, "large": LARGE},
+    }
     results["speed"] = {}
     for trials in (32, TRIALS):
         rate, share = race(options.rounds, trials)
         results["speed"][str(trials)] = {"rate": rate, "share_with_an_error": share}
     results["memory"] = {"peak": memory(), "stored": LARGE["n"] * LARGE["m"] * 4 / 2**20}
     results["seconds"] = {"1": parallel(1), "2": parallel(2)}
-    report.keep(results, report.superposition(results), options.out, "superposition")
+    with atomic(options.out / "superposition.json") as path:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    with atomic(options.out / "superposition.md") as path:
+        path.write_text(report.superposition(results))
+    print(report.superposition(results))
 
 
 if __name__ == "__main__":
