@@ -28,7 +28,7 @@ $(MODEL): $(READY)
 book: $(BOOK)  ## build the site into _build/html (no model needed)
 
 $(BOOK): $(READY) $(PAGES)
-	$(BIN)/jupyter-book build . -n -W --keep-going
+	$(BIN)/jupyter-book build . --all -n -W --keep-going
 	@touch $@
 
 test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compared
