@@ -4,9 +4,10 @@
 
 At the residual stream every architecture has three seeds at the middle level of sparsity; dictionaries that the sweep
 lacks are trained (`--finished`: left out). Two nulls are dictionaries as well: one trained on Gaussian noise with the
-mean and covariance of the activations, one on a model with shuffled weights. Writes `artifacts/cosines.csv` (a row per
-dictionary, kind of cosine and k), `artifacts/cosines.safetensors` (the histograms) and `artifacts/coactivation.csv`
-(how often pairs of features fire together, by their cosine). Each finished dictionary is kept in the cache.
+mean and covariance of the activations, one on a model with shuffled weights (beside directions from the covariance of
+*its* activations). Writes `artifacts/cosines.csv` (a row per dictionary, kind of cosine and k),
+`artifacts/cosines.safetensors` (the histograms) and `artifacts/coactivation.csv` (how often pairs of features fire
+together, by their cosine). Each finished dictionary is kept in the cache.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ EDGES = torch.linspace(-0.2, 1.0, 121)  # of the histograms
 BINS = torch.linspace(-1.0, 1.0, 41)  # cosines of pairs, for co-activation
 ARMS = ("standard", "expanded", "gated", "gated_shared_bias", "jumprelu", "topk", "batchtopk", "matryoshka")
 DIRECTIONS = ("covariance", "activations", "untrained")
+UNTRAINED = (*DIRECTIONS, "shuffled_covariance")  # nulls without a dictionary
 SEEDS, MIDDLE = range(3), 2  # the sparsity level at which every architecture gets all seeds
 SEQUENCES = 16_384
 SHUFFLED = {"sequences": SEQUENCES // 4, "epochs": 4, "shuffled": True}  # a quarter of the text, four times: as long
@@ -62,7 +64,7 @@ def grid() -> list[dict]:
     def points(arms, site, seeds, levels=(MIDDLE,), **more):
         return [
             {"architecture": arm, "site": site, "seed": seed, "level": level, "sequences": SEQUENCES, **more}
-            | ({} if arm in DIRECTIONS else hyper("topk" if arm in ("gaussian", "shuffled") else arm, level))
+            | ({} if arm in UNTRAINED else hyper("topk" if arm in ("gaussian", "shuffled") else arm, level))
             for seed in seeds
             for level in levels
             for arm in arms
@@ -72,7 +74,7 @@ def grid() -> list[dict]:
         *(p for site in SITES for p in points(DIRECTIONS, site, SEEDS)),
         *points(CENTRAL, resid, SEEDS),
         *(p for seed in SEEDS for p in points([a for a in ARMS if a not in CENTRAL] + ["gaussian"], resid, [seed])),
-        *points(["shuffled"], resid, SEEDS, **SHUFFLED),
+        *points(["shuffled", "shuffled_covariance"], resid, SEEDS, **SHUFFLED),
         *points(CENTRAL, resid, [0], [level for level in sorted(LEVELS) if level != MIDDLE]),
         *points(CENTRAL, mlp, SEEDS),
         *points([a for a in ARMS if a not in CENTRAL], mlp, [0]),
@@ -81,7 +83,7 @@ def grid() -> list[dict]:
 
 def place(point: dict):
     """Folder of a point's dictionary in the cache, None if it is a null without one."""
-    if point["architecture"] in DIRECTIONS:
+    if point["architecture"] in UNTRAINED:
         return None
     if point["architecture"] == "gaussian":
         return folder("dictionaries") / f"gaussian-{point['site']}-{point['seed']}"
@@ -121,7 +123,7 @@ def run(**point) -> dict:
     arm, seed = point["architecture"], point["seed"]
     x = sample(data(point["site"], point["sequences"], point.get("shuffled", False)))
     generator, together = torch.Generator().manual_seed(seed), []
-    if arm == "covariance":
+    if arm.endswith("covariance"):
         rows = covariance_directions(x, D_SAE, generator)
     elif arm == "activations":
         rows = data_directions(x, D_SAE, generator)
