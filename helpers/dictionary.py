@@ -74,7 +74,7 @@ class SAE(nn.Module):
         """Named terms of the training loss on ``x (batch, d_model)``; their sum is what is minimised.
 
         ``view`` is :class:`helpers.codes.Dense` (the reference) or ``Active`` (the same, faster when codes are sparse).
-        ``generator`` feeds the one penalty that samples (``chunk_max``).
+        ``generator`` feeds the penalties that sample rows (:mod:`helpers.penalties`).
 
         Raises ``ValueError`` when ``x`` has another shape or holds NaN or infinity.
         """

@@ -60,6 +60,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, n: int = 4000
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; expected two equal 1-D arrays of at least two pairs")
+    if n < 1:
+        raise ValueError(f"n={n!r}; expected a positive number of draws")
     d = a - b
     picks = np.random.default_rng(seed).integers(0, len(d), (n, len(d)))
     return float(d.mean()), *interval(d[picks].mean(1))
@@ -71,9 +73,13 @@ def at_l0(l0: np.ndarray, y: np.ndarray, where: float) -> np.ndarray:
     Where all runs have one L0 (TopK), it must be ``where`` to within 1%, and their mean is returned. Raises ValueError
     outside the runs' range: nothing is extrapolated.
     """
-    l0 = np.asarray(l0, dtype=float)
+    l0, y = np.asarray(l0, dtype=float), np.asarray(y, dtype=float)
+    if l0.ndim != 1 or not l0.size or y.shape[-1:] != l0.shape:
+        raise ValueError(f"l0 has shape {l0.shape}, y {y.shape}; expected (runs,) and (…, runs), one run or more")
+    if not ((l0 > 0) & np.isfinite(l0)).all():
+        raise ValueError(f"l0={l0.tolist()}; expected positive finite numbers")
     if np.allclose(l0, where, rtol=0.01):
-        return np.asarray(y).mean(-1)
+        return y.mean(-1)
     if not l0.min() <= where <= l0.max():
         raise ValueError(f"where={where!r} lies outside the L0 of the runs, {l0.min():.1f} to {l0.max():.1f}")
     return _along((l0, y), np.log([where]))[..., 0]
@@ -81,8 +87,8 @@ def at_l0(l0: np.ndarray, y: np.ndarray, where: float) -> np.ndarray:
 
 def _along(curve: tuple[np.ndarray, np.ndarray], at: np.ndarray) -> np.ndarray:
     l0, y = curve
-    order = np.argsort(l0)
-    x, y = np.log(l0)[order], np.asarray(y)[..., order]
+    l0, group = np.unique(l0, return_inverse=True)  # sorted; runs at one L0 are averaged
+    x, y = np.log(l0), np.stack([np.asarray(y)[..., group == i].mean(-1) for i in range(len(l0))], -1)
     right = np.clip(np.searchsorted(x, at), 1, len(x) - 1)
     weight = (at - x[right - 1]) / (x[right] - x[right - 1])
     return y[..., right - 1] * (1 - weight) + y[..., right] * weight

@@ -30,8 +30,7 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
 
     Raises ValueError for anything but a matrix of finite floating numbers, and for a row of zeros: it has no direction.
     """
-    if rows.ndim != 2 or not rows.is_floating_point():
-        raise ValueError(f"{name} has shape {tuple(rows.shape)}, {rows.dtype}; expected floating (n, d_model)")
+    _matrix(rows, name)
     unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
     largest = torch.linalg.vector_norm(unit, float("inf"), dim=1, keepdim=True)  # first, so that no square overflows
     for bad, what in ((~largest.isfinite(), "holds NaN or infinity"), (largest == 0, "is all zeros")):
@@ -43,6 +42,23 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
     return unit
 
 
+def _matrix(rows: Tensor, name: str) -> None:
+    if not isinstance(rows, Tensor):
+        raise ValueError(f"{name} is a {type(rows).__name__}; expected a floating torch.Tensor (n, d_model)")
+    if rows.ndim != 2 or not rows.shape[1] or not rows.is_floating_point():
+        raise ValueError(f"{name} has shape {tuple(rows.shape)}, {rows.dtype}; expected floating (n, d_model)")
+
+
+def whole_number(name: str, value, least: int) -> int:
+    """``value`` as an int; raises ValueError, naming it, unless it is a whole number of at least ``least``."""
+    try:
+        if int(value) == value and value >= least:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name}={value!r}; expected an integer of at least {least}")
+
+
 def _cosines(
     rows: Tensor, chunk: int, absolute: bool, width: int = 0, queries: Tensor | None = None
 ) -> Iterator[tuple[int, Tensor]]:
@@ -50,8 +66,7 @@ def _cosines(
 
     A row's entry for itself, and any column past n, is -inf. The buffer is the same every time.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk!r}; expected a positive number of rows")
+    chunk = whole_number("chunk", chunk, 1)
     unit = unit_rows(rows)
     n = len(unit)
     queries = torch.arange(n, device=unit.device) if queries is None else queries
@@ -85,18 +100,23 @@ def kth_largest_cosine(
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
     """
-    if not isinstance(ks, Sequence) or not ks or any(k != int(k) or k < 1 for k in ks):
+    _matrix(rows, "rows")
+    if not isinstance(ks, Sequence) or not ks:
         raise ValueError(f"ks={ks!r}; expected a sequence of positive integers")
-    n, most = len(rows) if rows.ndim else 0, int(max(ks))
-    if rows.ndim == 2 and n <= most:
+    ks = [whole_number("ks", k, 1) for k in ks]
+    n, most = len(rows), max(ks)
+    if n <= most:
         raise ValueError(f"rows has {n} rows, so {max(n - 1, 0)} cosines each; k={most} needs at least {most + 1} rows")
-    if queries is not None and (queries.ndim != 1 or not len(queries) or queries.min() < 0 or queries.max() >= n):
-        raise ValueError(
-            f"queries has shape {tuple(queries.shape)}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}"
-        )
+    if queries is not None:
+        whole = isinstance(queries, Tensor) and queries.dtype in (torch.int64, torch.int32)
+        if not whole or queries.ndim != 1 or not len(queries) or queries.min() < 0 or queries.max() >= n:
+            seen = (
+                f"has shape {tuple(queries.shape)}, {queries.dtype}" if hasattr(queries, "dtype") else f"is {queries!r}"
+            )
+            raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
     size = max(isqrt(max(n, 1) // most), 1)  # balances ranking n/size maxima against ranking most·size values
     blocks = -(-n // size)
-    picked = torch.tensor([int(k) - 1 for k in ks], device=rows.device)
+    picked = torch.tensor([k - 1 for k in ks], device=rows.device)
     out = []
     for _, cosines in _cosines(rows, chunk, absolute, size * blocks, queries):
         if size > 1:
@@ -130,21 +150,34 @@ class KthCosine:
         a = (self.d - 1) / 2
         return np.sqrt(special.betainccinv(0.5, a, s)) if self.absolute else 1 - 2 * special.betaincinv(a, a, s)
 
+    def _mirror(self) -> KthCosine | None:
+        """For k past the middle the law of -x, whose tail probabilities are small: signed cosines are symmetric."""
+        return None if self.absolute or 2 * self.k <= self.n else KthCosine(self.n, self.d, self.n - self.k)
+
     def cdf(self, x) -> np.ndarray:
+        if mirror := self._mirror():
+            return special.betainc(mirror.k, mirror.n - mirror.k, mirror._tail(np.clip(-np.asarray(x), -1.0, 1.0)))
         low = 0.0 if self.absolute else -1.0
         return special.betaincc(self.k, self.n - self.k, self._tail(np.clip(x, low, 1.0)))
 
     def pdf(self, x) -> np.ndarray:
         x = np.asarray(x, dtype=float)
+        if mirror := self._mirror():
+            return mirror.pdf(-x)
         inside = (np.abs(x) <= 1) & (x >= 0 if self.absolute else True)
         at = np.where(inside, x, 0.0)
+        if self.d == 2:  # a single cosine has no density at ±1
+            at = np.clip(at, np.nextafter(-1, 0), np.nextafter(1, 0))
         s, a = self._tail(at), (self.d - 1) / 2
         with np.errstate(divide="ignore"):
             log = special.xlog1py(a - 1, -at * at) - special.betaln(0.5, a) + np.log(1 + self.absolute)
         log = log + special.xlogy(self.k - 1, s) + special.xlog1py(self.n - self.k - 1, -s)
-        return np.where(inside, np.exp(log - special.betaln(self.k, self.n - self.k)), 0.0)[()]
+        density = np.exp(log - special.betaln(self.k, self.n - self.k))
+        return np.where(np.isnan(x), np.nan, np.where(inside, density, 0.0))[()]
 
     def ppf(self, q) -> np.ndarray:
+        if mirror := self._mirror():
+            return -mirror._at_tail(special.betaincinv(mirror.k, mirror.n - mirror.k, q))
         return self._at_tail(special.betainccinv(self.k, self.n - self.k, q))
 
     def rvs(self, size=None, *, random_state: int | np.random.Generator) -> np.ndarray:
@@ -160,6 +193,9 @@ class KthCosine:
 
     def _nodes(self) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles at evenly spaced normal scores z, and the normal weights: ``E f = Σ weight · f(ppf(Φ(z)))``."""
+        if mirror := self._mirror():
+            x, weight = mirror._nodes()
+            return -x, weight
         z = np.linspace(-9, 9, 361)
         shape, p = (self.k, self.n - self.k), special.ndtr(-np.abs(z))
         s = np.where(z > 0, special.betaincinv(*shape, p), special.betainccinv(*shape, p))
@@ -175,12 +211,10 @@ def random_kth_cosine(n: int, d: int, k: int, absolute: bool = False) -> KthCosi
 
     Raises ValueError unless ``1 ≤ k < n`` and ``d ≥ 2`` (in one dimension cosines are ±1).
     """
-    for name, value, least in (("n", n, 2), ("d", d, 2), ("k", k, 1)):
-        if value != int(value) or value < least:
-            raise ValueError(f"{name}={value!r}; expected an integer of at least {least}")
+    n, d, k = whole_number("n", n, 2), whole_number("d", d, 2), whole_number("k", k, 1)
     if k >= n:
         raise ValueError(f"k={k!r}, n={n!r}; a row has n-1 cosines, so k must be below n")
-    return KthCosine(int(n), int(d), int(k), bool(absolute))
+    return KthCosine(n, d, k, bool(absolute))
 
 
 @torch.no_grad()
@@ -193,7 +227,8 @@ def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tens
     values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
     values = values.clamp_min(0).sqrt().to(generator.device)
     draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
-    return unit_rows((draws.to(x.device) @ vectors.T).to(x.dtype), "directions")
+    rows = unit_rows(draws.to(x.device) @ vectors.T, "directions")  # before rounding, which may overflow
+    return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.no_grad()
@@ -206,20 +241,21 @@ def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
     if n > len(x):
         raise ValueError(f"n={n!r}; x has {len(x)} rows to draw from")
     picked = torch.randperm(len(x), generator=generator, device=generator.device)[:n].to(x.device)
-    return unit_rows(centred[picked].to(x.dtype), "x minus its mean")
+    return unit_rows(centred[picked], "x minus its mean").to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _centred(x: Tensor, n: int) -> Tensor:
-    if x.ndim != 2 or not x.is_floating_point() or len(x) < 2:
+    _matrix(x, "x")
+    if len(x) < 2:
         raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) of two rows or more")
     if not x.isfinite().all():
         raise ValueError("x holds NaN or infinity; expected finite activations")
-    if n < 1:
-        raise ValueError(f"n={n!r}; expected a positive number of directions")
+    whole_number("n", n, 1)
     centred = x.double() - x.double().mean(0)
-    if centred.abs().max() <= 1e-12 * x.abs().max():
+    largest = centred.abs().max()
+    if largest <= 1e-12 * x.abs().max():
         raise ValueError("x has no variance: all rows are equal, so it points nowhere")
-    return centred
+    return centred / 2.0 ** largest.log2().floor()  # exact; only directions matter, and no square overflows
 
 
 class Neighbours(NamedTuple):
@@ -232,7 +268,8 @@ class Neighbours(NamedTuple):
 @torch.no_grad()
 def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -> Neighbours:
     """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first."""
-    if rows.ndim == 2 and len(rows) < 2:
+    _matrix(rows, "rows")
+    if len(rows) < 2:
         raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")
     index, cosine = [], []
     for start, cosines in _cosines(rows, chunk, absolute):
@@ -246,8 +283,11 @@ def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -
 
 def in_degree(index: Tensor, n: int) -> Tensor:
     """How many rows have each of the n rows for their nearest neighbour: ``(n,)`` counts that sum to ``len(index)``."""
-    if index.ndim != 1 or index.is_floating_point() or not len(index):
+    if not isinstance(index, Tensor):
+        raise ValueError(f"index is a {type(index).__name__}; expected a torch.Tensor of row numbers (m,), m ≥ 1")
+    if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool or not len(index):
         raise ValueError(f"index has shape {tuple(index.shape)}, {index.dtype}; expected row numbers (m,), m ≥ 1")
+    n = whole_number("n", n, 1)
     if index.min() < 0 or index.max() >= n:
         raise ValueError(f"index runs from {int(index.min())} to {int(index.max())}; expected 0 to n-1 with n={n!r}")
     return torch.bincount(index, minlength=n)
@@ -279,9 +319,12 @@ def hubness(
     Skewness of the in-degree as the measure of hubs: Radovanović et al., JMLR 11 (2010) 2487–2531. One-sided
     ``p = (1 + #{null ≥ seen}) / (1 + draws)``.
     """
-    if draws < 1:
-        raise ValueError(f"draws={draws!r}; expected a positive number")
+    n, draws = whole_number("n", n, 2), whole_number("draws", draws, 1)
     seen = in_degree(index, n).cpu()
+    if sources is not None and (not isinstance(sources, Tensor) or sources.dtype not in (torch.int64, torch.int32)):
+        raise ValueError(f"sources={sources!r}; expected integer row numbers below n={n!r}, one per index")
+    if sources is None and len(index) > n:
+        raise ValueError(f"index has {len(index)} entries for n={n!r} rows; expected at most one a row, or sources")
     sources = torch.arange(len(index)) if sources is None else sources.cpu()
     if sources.shape != index.shape or sources.min() < 0 or sources.max() >= n:
         raise ValueError(f"sources has shape {tuple(sources.shape)}; expected row numbers below n={n!r}, one per index")
@@ -308,6 +351,5 @@ def welch_bound(n: int, d: int) -> float:
     Welch 1974. The same number bounds their *root-mean-square* cosine. :func:`helpers.packing.packing_bound` is at
     least as large.
     """
-    if n < 1 or d < 1:
-        raise ValueError(f"n={n!r}, d={d!r}; expected positive integers")
+    n, d = whole_number("n", n, 1), whole_number("d", d, 1)
     return sqrt((n - d) / (d * (n - 1))) if n > d else 0.0

@@ -216,4 +216,8 @@ def key_input(lm, layer: int, position: int, change: Tensor) -> Intervention:
 
 
 def _rows(value: Tensor, rows: slice) -> Tensor:
-    return value if len(value) == 1 else value[rows]
+    if len(value) == 1:
+        return value
+    if rows.stop is not None and rows.stop > len(value):
+        raise ValueError(f"value has {len(value)} rows; expected 1, or one per prompt ({rows.stop} or more)")
+    return value[rows]

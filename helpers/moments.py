@@ -11,14 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .geometry import whole_number
+
 
 def _spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors (columns) of cov(x), in float64."""
-    if x.ndim != 2 or not x.is_floating_point() or len(x) <= x.shape[1]:
+    if x.ndim != 2 or not x.is_floating_point() or not x.shape[1] or len(x) <= x.shape[1]:
         raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) with m > d_model")
     if not x.isfinite().all():
         raise ValueError("x holds NaN or infinity; expected finite activations")
-    values, vectors = torch.linalg.eigh(torch.cov(x.double().T))
+    values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(x.double().T)))
     if values[0] <= 1e-12 * values[-1]:
         raise ValueError(f"x does not vary in {int((values <= 1e-12 * values[-1]).sum())} of {len(values)} directions")
     return values, vectors
@@ -38,6 +40,12 @@ def whitened(rows: Tensor, x: Tensor) -> Tensor:
     Directions drawn from N(0, Σ) become isotropic: what is left of their cosines is more than the covariance's doing.
     """
     values, vectors = _spectrum(x)
+    if rows.ndim != 2 or not rows.is_floating_point() or rows.shape[1] != len(values):
+        raise ValueError(
+            f"rows has shape {tuple(rows.shape)}, {rows.dtype}; expected floating (n, d_model={len(values)})"
+        )
+    if not rows.isfinite().all():
+        raise ValueError("rows holds NaN or infinity; expected finite rows")
     return (rows.double() @ (vectors / values.sqrt()) @ vectors.T).to(rows.dtype)
 
 
@@ -51,5 +59,6 @@ class GaussianLike:
         self.root = ((vectors * values.sqrt()) @ vectors.T).to(x.dtype)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        n = whole_number("n", n, 1)
         draws = torch.randn(n, len(self.root), generator=generator, dtype=self.root.dtype)
         return self.mean + draws @ self.root

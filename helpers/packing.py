@@ -8,12 +8,12 @@ All bounds are one argument. Let c be the largest |cos| (or cos) of n unit rows,
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import cos, pi, sqrt
 
 import torch
 from torch import Tensor
 
-from .geometry import unit_rows
+from .geometry import unit_rows, whole_number
 from .progress import progress
 from .training import rise
 
@@ -39,8 +39,9 @@ def packing_bound(n: int, d: int, absolute: bool = True) -> float:
     arXiv:1612.06343; which bounds are in use, Jasper, King and Mixon, arXiv:1907.07848 (for complex lines). For real
     rows the formulas follow from the argument at the head of this module.
     """
-    if n < 2 or d < 2:
-        raise ValueError(f"n={n!r}, d={d!r}; expected integers of at least 2")
+    n, d = whole_number("n", n, 2), whole_number("d", d, 2)
+    if d == 2:  # the optimum itself: evenly spaced
+        return cos(pi / n) if absolute else cos(2 * pi / n)
     if not absolute:
         if n <= 2 * d:
             return 0.0 if n > d + 1 else -1 / (n - 1)
@@ -49,7 +50,10 @@ def packing_bound(n: int, d: int, absolute: bool = True) -> float:
     best, moment, k = 1 / d if 2 * n > d * (d + 1) else 0.0, 1.0, 1
     while n * moment > 1:
         following = moment * (2 * k - 1) / (d + 2 * k - 2)
-        best = max(best, (n * following - 1) / (n * moment - 1))
+        bound = (n * following - 1) / (n * moment - 1)
+        if bound < best and k > 2:  # they rise to the best one, then fall
+            break
+        best = max(best, bound)
         moment, k = following, k + 1
     return sqrt(best)
 
@@ -73,7 +77,7 @@ def pack(
 
     Raises ValueError unless n, d ≥ 2, steps, chunk ≥ 1 and sharpness is positive and does not fall.
     """
-    if not 0 < sharpness[0] <= sharpness[1] or steps < 1 or chunk < 1:
+    if not 0 < sharpness[0] <= sharpness[1] < torch.inf or steps < 1 or chunk < 1:
         raise ValueError(
             f"sharpness={sharpness!r}, steps={steps!r}, chunk={chunk!r}; expected positive, rising, positive"
         )
@@ -109,8 +113,9 @@ def descend(
 
     Adam with the schedule of :func:`helpers.training.train` and unit rows restored after every step.
     """
-    if steps < 1 or lr <= 0:
+    if steps < 1 or not 0 < lr < torch.inf:
         raise ValueError(f"steps={steps!r}, lr={lr!r}; expected both positive")
+    n, d = whole_number("n", n, 2), whole_number("d", d, 2)
     x = unit_rows(torch.randn(n, d, generator=generator)).requires_grad_()
     optimiser = torch.optim.Adam([x], lr=lr, betas=(0.0, 0.999), fused=True)
     for step in progress(range(steps), desc="descending", delay=2):

@@ -33,7 +33,8 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
     """
     values = np.asarray(values, dtype=float).ravel()
     if not values.size or not np.isfinite(values).all():
-        raise ValueError(f"values has {values.size} entries, {np.count_nonzero(~np.isfinite(values))} not finite")
+        odd = np.count_nonzero(~np.isfinite(values))
+        raise ValueError(f"values has {values.size} entries, {odd} not finite; expected one or more, all finite")
     if not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth={bandwidth!r}; expected a positive number")
     step = bandwidth / PER_BANDWIDTH
@@ -47,8 +48,10 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
 def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share: float = 0.05) -> list[Peak]:
     """The peaks of a sample from left to right, by the rule above. There may be none, if each holds too little.
 
-    Raises ValueError for what :func:`density` refuses.
+    Raises ValueError for what :func:`density` refuses, a negative rise, and a share that is none.
     """
+    if not rise >= 0 or not 0 <= share <= 1:
+        raise ValueError(f"rise={rise!r}, share={share!r}; expected a number ≥ 0 and one from 0 to 1")
     values = np.sort(np.asarray(values, dtype=float).ravel())
     x, f = density(values, bandwidth)
     root = np.sqrt(2 * np.sqrt(np.pi) * bandwidth * values.size * f)

@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from .codes import bf16_is_fast
 
 
+def _unit(W_dec: Tensor) -> Tensor:
+    if len(W_dec) < 2:
+        raise ValueError(f"W_dec has {len(W_dec)} rows; a cosine needs two")
+    return nn.functional.normalize(W_dec, dim=1)
+
+
 def mean_square_cosine(W_dec: Tensor, generator=None) -> Tensor:
     """Mean over pairs i ≠ j of cos²(row i, row j), through the d_model × d_model Gram matrix."""
-    rows = nn.functional.normalize(W_dec, dim=1)
+    rows = _unit(W_dec)
     n = len(rows)
     return ((rows.T @ rows).pow(2).sum() - n) / (n * (n - 1))
 
@@ -29,11 +35,11 @@ def max_cosine(W_dec: Tensor, generator=None) -> Tensor:
     Only the cosine with the nearest row has a gradient, so only that one is differentiated. Which row is nearest is
     decided in bfloat16 where the processor is fast at it and rows are many, as codes are.
     """
-    rows = nn.functional.normalize(W_dec, dim=1)
+    rows = _unit(W_dec)
     with torch.no_grad():
         rough = rows.dtype == torch.float32 and len(rows) >= 512 and bf16_is_fast(rows.device)
         seen = rows.bfloat16() if rough else rows
-        nearest = (seen @ seen.T).fill_diagonal_(-1.0).argmax(1)
+        nearest = (seen @ seen.T).fill_diagonal_(-2.0).argmax(1)  # below -1, or a row may be its own
     return (rows * rows[nearest]).sum(1).clamp_min(0).pow(2).mean()
 
 
@@ -41,7 +47,7 @@ def chunk_max_cosine(W_dec: Tensor, generator=None, chunks: int = 8) -> Tensor:
     """:func:`max_cosine` within ``chunks`` random chunks of rows, averaged (OrtSAE); without a generator, in order."""
     n = len(W_dec)
     order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-    parts = [p for p in order.chunk(min(chunks, n // 2 or 1)) if len(p) > 1]
+    parts = [p for p in order.chunk(min(chunks, n // 2 or 1)) if len(p) > 1] or [order]
     return torch.stack([max_cosine(W_dec[p]) for p in parts]).mean()
 
 
@@ -52,19 +58,26 @@ def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, qu
     """The sum of some of: the *mean* of all cosines, the mean over rows of the largest (*mean max*), the *max max*.
 
     ``c_ij`` is the cosine of rows i ≠ j, or its absolute value: ``mean_ij c_ij + mean_i max_j c_ij + max_ij c_ij``.
-    Rows i are ``queries`` random ones (all, if there are no more), rows j all. Which pair is largest is found without
-    gradients (and from float32 rows in bfloat16), which then flow through that pair. So the max max moves one pair a
-    step.
+    Rows i are ``queries`` random ones (all, if there are no more; without a generator evenly spaced ones), rows j all;
+    for the mean of absolute values an eighth of them. Which pair is largest is found without gradients (and from
+    float32 rows in bfloat16), which then flow through that pair. So the max max moves one pair a step.
 
-    Raises ValueError for a term that is none of ``TERMS``, or none at all.
+    Raises ValueError for a term that is none of ``TERMS``, or none at all, and for queries < 1.
     """
     if not terms or not set(terms) <= set(TERMS):
         raise ValueError(f"terms={terms!r}; expected some of {TERMS}")
+    if not isinstance(queries, int) or queries < 1:
+        raise ValueError(f"queries={queries!r}; expected a positive integer")
 
     def penalty(W_dec: Tensor, generator: torch.Generator | None = None) -> Tensor:
         n = len(W_dec)
-        rows = nn.functional.normalize(W_dec, dim=1)
-        some = torch.arange(n) if n <= queries else torch.randperm(n, generator=generator)[:queries]
+        rows = _unit(W_dec)
+        if n <= queries:
+            some = few = torch.arange(n)
+        else:
+            even = torch.arange(queries) * n // queries
+            some = even if generator is None else torch.randperm(n, generator=generator)[:queries]
+            few = some[::8]
         size = torch.abs if absolute else torch.Tensor.clone
         total = W_dec.new_zeros(())
         if "mean max" in terms or "max max" in terms:
@@ -76,7 +89,6 @@ def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, qu
             top = size((rows[some] * rows[nearest]).sum(1))
             total = total + top.mean() * ("mean max" in terms) + top.max() * ("max max" in terms)
         if "mean" in terms and absolute:
-            few = some[: queries // 8]
             total = total + ((rows[few] @ rows.T).abs().sum() - len(few)) / (len(few) * (n - 1))
         elif "mean" in terms:
             total = total + (rows.sum(0).pow(2).sum() - n) / (n * (n - 1))

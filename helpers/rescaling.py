@@ -69,6 +69,9 @@ def encode(lm, template: Template, words: str | Sequence[str], *, neutral: bool 
     if not words or not all(isinstance(w, str) and w for w in words):
         raise ValueError(f"words={words!r}; expected at least one non-empty str")
     text = template.neutral if neutral else template.text
+    start = lm.tokenizer.bos_token_id
+    if bos and start is None:
+        raise ValueError("bos=True, but this model's tokenizer has no first token; expected bos=False")
 
     def ids(piece: str) -> list[int]:
         return lm.tokenizer(piece, add_special_tokens=False).input_ids
@@ -81,7 +84,7 @@ def encode(lm, template: Template, words: str | Sequence[str], *, neutral: bool 
         token = ids(space + word)
         if len(token) != 1 or ids(text.format(word)) != head + token + tail:
             raise ValueError(f"word={word!r} is {len(token)} tokens in {text!r}; expected one token of its own")
-        rows.append([lm.tokenizer.bos_token_id] * bos + head + token + tail)
+        rows.append([start] * bos + head + token + tail)
     asks, stands_in = (ids(t.split("{}")[0].removesuffix(" ")) for t in (template.text, template.neutral))
     if len(asks) != len(stands_in):
         raise ValueError(
@@ -190,20 +193,26 @@ def centroid(lm, chunk: int = 16384) -> Tensor:
 
 def information(logp: Tensor) -> Tensor:
     """KL(p_w || p̄) of each word, nats: ``(n, d_vocab)`` log-probabilities to ``(n,)``. Their mean is I."""
-    return (logp.exp() * (logp - _mean(logp))).sum(-1)
+    return _expected(logp, logp - _mean(logp))
 
 
 def transferred(own: Tensor, logp: Tensor) -> Tensor:
     """Σ_y q_w(y) log(p_w(y) / p̄(y)) of each word, nats, with ``own`` the log of q. Their mean is C."""
     if own.shape != logp.shape:
         raise ValueError(f"own has shape {tuple(own.shape)}, logp {tuple(logp.shape)}; expected the same")
-    return (own.exp() * (logp - _mean(logp))).sum(-1)
+    return _expected(own, logp - _mean(logp))
 
 
 def divergence(a: Tensor, b: Tensor) -> Tensor:
     """Jensen-Shannon divergence of each row of two sets of log-probabilities, nats (at most log 2)."""
     middle = torch.logaddexp(a, b) - math.log(2)
-    return ((a.exp() * (a - middle)).sum(-1) + (b.exp() * (b - middle)).sum(-1)) / 2
+    return (_expected(a, a - middle) + _expected(b, b - middle)) / 2
+
+
+def _expected(logp: Tensor, value: Tensor) -> Tensor:
+    """Mean of ``value`` under ``logp``; what has no probability does not count, whatever its value."""
+    p = logp.exp()
+    return (p * value).where(p > 0, 0).sum(-1)
 
 
 def _mean(logp: Tensor) -> Tensor:
@@ -221,6 +230,9 @@ def _mover(lm, prompts: Prompts, scale, centre, embedding) -> Callable[[slice, i
         raise ValueError(f"centre has shape {tuple(centre.shape)}; expected {tuple(e[0].shape)}")
     # at s = 1 the embedding itself, to the last bit
     moved = e if scale == 1 else centre + scale * (e - centre)
+    for name, value in (("embedding", e), ("centre", centre), (f"the embedding moved by scale={scale!r}", moved)):
+        if not value.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity; expected finite numbers")
 
     def move(rows: slice, ctx: int) -> tuple[str, Callable]:
         def put(value: Tensor, hook):

@@ -93,17 +93,18 @@ def find_heads(lm, cases: Sequence[tuple[Template, Sequence[str]]], *, bos: bool
     for i in table[falls].nlargest(SHORT, "estimate_a2").index:
         layer, head = int(table.layer[i]), int(table["head"][i])
         table.loc[i, "exact_a2"] = float(np.mean([c.loss(layer, head) for c in cases]))
-    a2 = _chosen(table, "exact_a2")
+    a2 = _chosen(table, "exact_a2", "estimate_a2")
     last = max(layer for layer, _ in a2)
     table["estimate_a1"] = mean(lambda c: c.estimate_a1(a2, last))
     taken = [(l, h) in a2 for l, h in zip(table.layer, table["head"], strict=True)]
-    fits = (table.layer < last) & (table.to_cue >= CUE) & ~np.array(taken)
+    may = (table.layer < last) & ~np.array(taken)
+    fits = may & (table.to_cue >= CUE)
     table["exact_a1"] = np.nan
     for i in table[fits].nlargest(SHORT, "estimate_a1").index:
         layer, head = int(table.layer[i]), int(table["head"][i])
         table.loc[i, "exact_a1"] = float(np.mean([c.fall(layer, head, a2, last) for c in cases]))
     table["role"], table["rank"] = "", 0
-    for role, heads in (("A2", a2), ("A1", _chosen(table, "exact_a1"))):
+    for role, heads in (("A2", a2), ("A1", _chosen(table[may], "exact_a1", "to_cue"))):
         for rank, (layer, head) in enumerate(heads, 1):
             table.loc[(table.layer == layer) & (table["head"] == head), ["role", "rank"]] = role, rank
     return table
@@ -115,10 +116,10 @@ def chosen(table: pd.DataFrame, role: str) -> Heads:
     return [(int(l), int(h)) for l, h in zip(rows.layer, rows["head"], strict=True)]
 
 
-def _chosen(table: pd.DataFrame, column: str) -> Heads:
+def _chosen(table: pd.DataFrame, column: str, otherwise: str) -> Heads:
     rows = table[table[column] > 0].nlargest(SIZE, column)
     if rows.empty:  # then the one that comes nearest
-        rows = table.nlargest(1, column) if table[column].notna().any() else table.nlargest(1, "to_cue")
+        rows = table.nlargest(1, column) if table[column].notna().any() else table.nlargest(1, otherwise)
     return [(int(l), int(h)) for l, h in zip(rows.layer, rows["head"], strict=True)]
 
 
@@ -217,6 +218,8 @@ def effect(after, before, full, controls: Mapping[str, Sequence[float]] | None =
     for name, x in {"before": before, "full": full, **others}.items():
         if x.shape != after.shape or x.ndim != 1 or len(x) < 2:
             raise ValueError(f"{name} has shape {x.shape}, after {after.shape}; expected equal 1-D arrays, two or more")
+    if bad := [k for k, v in others.items() if not np.isfinite(v).all()]:
+        raise ValueError(f"controls {bad} hold NaN or infinity; expected finite numbers")
     picks = np.random.default_rng(0).integers(0, len(after), (n, len(after)))
     way = (full - before)[picks].mean(1)
     low, high = interval(way)

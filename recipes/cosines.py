@@ -186,11 +186,11 @@ def main() -> None:
     parser.add_argument("--finished", action="store_true", help="train nothing; take the dictionaries that are there")
     parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
     args = parser.parse_args()
-    begun, points = time.time(), grid()
+    points = grid()
     planned = len(points)
     if args.finished:
         points = [p for p in points if place(p) is None or place(p).exists()]
-    deadline = None if args.until is None else begun + 60 * args.until
+    deadline = None if args.until is None else time.time() + 60 * args.until
     done = sweep(run, points, folder=folder("cosines"), deadline=deadline)
     table, together, histograms = [], [], {}
     for row in done.to_dict("records"):
@@ -200,7 +200,7 @@ def main() -> None:
         if row["level"] == MIDDLE:
             counts = torch.tensor(row["counts"], dtype=torch.int16)
             histograms["/".join(map(str, name.values()))] = counts.reshape(len(KINDS), len(KS), -1)
-    made = {"recipe": "python -m recipes.cosines", "seed": list(SEEDS), "seconds": round(time.time() - begun)}
+    made = {"recipe": "python -m recipes.cosines", "seed": list(SEEDS)}
     made |= {"planned": planned, "finished": len(done)}
     for name, rows in (("cosines.csv", table), ("coactivation.csv", together)):
         save_artifact(name, lambda path, rows=rows: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)

@@ -153,8 +153,8 @@ def name(point: dict) -> dict:
 
 
 def model(until: float | None) -> None:
-    begun, points = time.time(), grid(len(load_tokens("train")))
-    deadline = None if until is None else begun + 60 * until
+    points = grid(len(load_tokens("train")))
+    deadline = None if until is None else time.time() + 60 * until
     runs = records(sweep(gated_sweep.run, points, folder=folder("runs"), deadline=deadline))
     trained = [tuple(name(row).values()) for row in runs]
     done = [point for point in points if tuple(name(point).values()) in trained]
@@ -166,8 +166,8 @@ def model(until: float | None) -> None:
         losses["/".join(map(str, key))] = torch.tensor([by_sequence[split] for split in ("eval", "human")])
         letters += [name(row) | letter for letter in by_letter]
         table.append(row)
-    made = {"recipe": "python -m recipes.orthogonality", "seed": list(SEEDS), "seconds": round(time.time() - begun)}
-    made |= {"planned": len(points), "finished": len(table)}
+    made = {"recipe": "python -m recipes.orthogonality", "seed": list(SEEDS)}
+    made |= {"seconds": sum(run["seconds"] for run in runs), "planned": len(points), "finished": len(table)}
     write("orthogonality.csv", table, made)
     write("orthogonality_letters.csv", letters, made)
     save_artifact("orthogonality_losses.safetensors", lambda path: save_file(losses, path), **made, what=LOSSES)

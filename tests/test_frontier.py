@@ -20,6 +20,25 @@ def test_one_l0_is_compared_with_itself_only():
         at_l0(np.array([24.0, 24.1]), np.array([0.9, 0.8]), 30.0)
 
 
+def test_runs_at_one_l0_count_as_their_mean():
+    assert at_l0(np.array([8.0, 16, 16]), np.array([1.0, 2, 4]), 16.0) == 3
+    assert at_l0(np.array([8.0, 8, 16]), np.array([1.0, 2, 3]), 8.0) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("l0", "y", "message"),
+    [
+        ([0.0, 8.0], [1.0, 2.0], r"l0=\[0.0, 8.0\]"),
+        ([-8.0, 8.0], [1.0, 2.0], r"l0=\[-8.0, 8.0\]"),
+        ([8.0, 16.0], [1.0, 2.0, 3.0], r"l0 has shape \(2,\), y \(3,\)"),
+        ([], [], r"l0 has shape \(0,\)"),
+    ],
+)
+def test_an_l0_that_has_no_logarithm_or_no_value_is_refused(l0, y, message):
+    with pytest.raises(ValueError, match=message):
+        at_l0(np.array(l0), np.array(y), 8.0)
+
+
 def test_nothing_is_extrapolated():
     with pytest.raises(ValueError, match=r"where=40.0.*8.0 to 32.0"):
         at_l0(L0, L0, 40.0)

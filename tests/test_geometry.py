@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from samples import seeded
-from scipy import integrate
+from scipy import integrate, special
 
 from helpers.geometry import (
     covariance_directions,
@@ -81,17 +81,54 @@ def test_a_row_is_never_its_own_neighbour():
         (torch.ones(4, 4, dtype=torch.int64), "floating"),
         (torch.tensor([[1.0, 0], [0, 0], [0, 1]]), "row 1 is all zeros"),
         (torch.tensor([[1.0, 0], [float("nan"), 0]]), "row 1 holds NaN"),
+        (torch.ones(4, 0), r"shape \(4, 0\)"),
+        (np.ones((4, 4), dtype=np.float32), "rows is a ndarray"),
     ],
 )
 def test_rows_without_directions_are_refused(rows, message):
-    with pytest.raises(ValueError, match=message):
-        kth_largest_cosine(rows, (1,))
+    for function in (nearest_neighbours, lambda rows: kth_largest_cosine(rows, (1,))):
+        with pytest.raises(ValueError, match=message):
+            function(rows)
 
 
-@pytest.mark.parametrize(("ks", "message"), [((), "ks"), ((0,), "ks"), ((5,), "at least 6 rows"), ((1.5,), "ks")])
+@pytest.mark.parametrize(
+    ("more", "seen"),
+    [
+        ({"chunk": 0}, "chunk=0"),
+        ({"chunk": 2.5}, "chunk=2.5"),
+        ({"queries": torch.tensor([True])}, "queries has shape"),
+        ({"queries": [0]}, "queries is"),
+        ({"queries": torch.tensor([5])}, "from 0 to 4"),
+    ],
+)
+def test_other_nonsense_is_named(more, seen):
+    with pytest.raises(ValueError, match=seen):
+        kth_largest_cosine(random(5, 3), (1,), **more)
+
+
+@pytest.mark.parametrize(
+    ("ks", "message"),
+    [
+        ((), "ks"),
+        ((0,), "ks"),
+        ((5,), "at least 6 rows"),
+        ((1.5,), "ks"),
+        ((float("nan"),), "ks=nan"),
+        ((None,), "ks=None"),
+    ],
+)
 def test_ks_out_of_range_are_refused(ks, message):
     with pytest.raises(ValueError, match=message):
         kth_largest_cosine(random(5, 3), ks)
+
+
+def test_directions_of_half_precision_activations_are_exact_to_single():
+    x = (random(500, 4) * 2e4).clamp(-65000, 65000)
+    for kind in (torch.float16, torch.bfloat16):
+        rows = covariance_directions(x.to(kind), 2000, seeded())
+        assert rows.dtype == torch.float32
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(2000))
+        assert (rows - covariance_directions(x.to(kind).double(), 2000, seeded())).abs().max() < 1e-6
 
 
 # Laws
@@ -145,9 +182,30 @@ def test_density_quantiles_and_tails_belong_together(n, d, k, absolute):
     assert law.ppf(0.001) < law.mean() < law.ppf(0.999)
 
 
+@pytest.mark.parametrize(("n", "d", "k"), [(10**7, 768, 1), (10**5, 10**5, 3), (500, 2, 100)])
+def test_the_smallest_cosines_mirror_the_largest(n, d, k):
+    low, high = random_kth_cosine(n, d, n - k), random_kth_cosine(n, d, k)
+    q = np.array([1e-9, 0.01, 0.5, 0.99])
+    np.testing.assert_allclose(low.ppf(q), -high._at_tail(special.betaincinv(k, n - k, q)), rtol=1e-12)
+    np.testing.assert_allclose(low.cdf(low.ppf(q)), q, rtol=1e-9)
+    assert low.mean() == -high.mean()
+    assert low.std() == pytest.approx(high.std(), rel=1e-12)
+
+
+def test_in_the_plane_the_density_is_finite_at_its_ends():
+    at_ends = random_kth_cosine(20, 2, 2).pdf([-1.0, 1.0])
+    assert at_ends[0] == pytest.approx(0, abs=1e-3)
+    assert at_ends[1] == pytest.approx(34.65, rel=1e-3)
+    assert np.isnan(random_kth_cosine(20, 5, 2).pdf(np.nan))
+
+
 @pytest.mark.parametrize(
-    ("n", "d", "k", "seen"), [(1, 5, 1, "n=1"), (10, 1, 1, "d=1"), (10, 5, 0, "k=0"), (10, 5, 10, "k=10")]
-)
+    ("n", "d", "k", "seen"),
+    [
+        (1, 5, 1, "n=1"), (10, 1, 1, "d=1"), (10, 5, 0, "k=0"), (10, 5, 10, "k=10"),
+        (float("inf"), 5, 1, "n=inf"), (10, float("nan"), 1, "d=nan"), (10, 5, None, "k=None"), (10.5, 5, 1, "n=10.5"),
+    ],
+)  # fmt: skip
 def test_a_law_that_does_not_exist_is_refused(n, d, k, seen):
     with pytest.raises(ValueError, match=seen):
         random_kth_cosine(n, d, k)
@@ -204,6 +262,8 @@ def test_bounds_hold_where_the_optimum_is_known():
     )
     best = kth_largest_cosine(rows, (1,), absolute=True).max().item()
     assert abs(best - packing_bound(6, 3)) < 1e-6
-    plane = np.arange(7) * np.pi / 7  # seven lines in the plane: the best possible is cos(π/7)
-    assert packing_bound(7, 2) <= np.cos(plane[1]) + 1e-12
-    assert packing_bound(7, 2) > welch_bound(7, 2)
+    assert packing_bound(7, 2) == pytest.approx(np.cos(np.pi / 7))  # seven lines in the plane, evenly spaced
+    assert packing_bound(10**7, 2, absolute=False) == pytest.approx(np.cos(2 * np.pi / 10**7))
+    for bound in (packing_bound, welch_bound):
+        with pytest.raises(ValueError, match=r"n=2\.5"):
+            bound(2.5, 3)

@@ -62,12 +62,12 @@ def test_a_bandwidth_of_zero_is_refused():
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
-def test_the_terms_are_what_brute_force_gives(kind, absolute):
-    rows = random(60, 7).to(kind)
+@pytest.mark.parametrize(("n", "kind"), [(60, torch.float64), (60, torch.float32), (400, torch.float64)])
+def test_the_terms_are_what_brute_force_gives(n, kind, absolute):
+    rows = random(n, 7).to(kind)
     unit = torch.nn.functional.normalize(rows, dim=1)
     cosines = (unit @ unit.T).abs() if absolute else unit @ unit.T
-    others = cosines[~torch.eye(60, dtype=torch.bool)].reshape(60, 59)
+    others = cosines[~torch.eye(n, dtype=torch.bool)].reshape(n, n - 1)
     expected = {"mean": others.mean(), "mean max": others.amax(1).mean(), "max max": others.max()}
     tolerance = 1e-12 if kind is torch.float64 else 4e-3  # the nearest is looked for in bfloat16
     for term, value in expected.items():
@@ -82,6 +82,23 @@ def test_a_subset_of_rows_estimates_the_same_mean():
     whole = neighbour_penalty(("mean max",))(rows, seeded())
     parts = [neighbour_penalty(("mean max",), queries=100)(rows, seeded(s)) for s in range(30)]
     assert abs(torch.stack(parts).mean() - whole) < 5e-3
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_every_row_can_be_drawn_and_without_a_generator_none_is(absolute):
+    rows = random(400, 16).requires_grad_()
+    penalty = neighbour_penalty(("mean",), absolute, queries=64)
+    parts = torch.stack([penalty(rows, seeded(s)).detach() for s in range(200)])
+    assert abs(parts.mean() - neighbour_penalty(("mean",), absolute)(rows, seeded())) < 1e-3
+    before = torch.get_rng_state()
+    assert penalty(rows) == penalty(rows)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_one_row_has_no_neighbour_to_be_kept_from():
+    for penalty in PENALTIES.values():
+        with pytest.raises(ValueError, match="W_dec has 1 rows"):
+            penalty(random(1, 4), seeded())
 
 
 def test_the_max_max_moves_one_pair():
@@ -100,6 +117,12 @@ def test_every_dictionary_can_be_trained_with_it():
 def test_terms_that_do_not_exist_are_refused(terms):
     with pytest.raises(ValueError, match="terms"):
         neighbour_penalty(terms)
+
+
+@pytest.mark.parametrize("queries", [0, -1, 2.5])
+def test_a_number_of_queries_that_is_none_is_refused(queries):
+    with pytest.raises(ValueError, match=f"queries={queries}"):
+        neighbour_penalty(queries=queries)
 
 
 def test_alone_it_packs_rows_between_chance_and_the_bound():

@@ -264,7 +264,7 @@ def test_the_reduced_grid_runs_on_this_shape_by_changing_one_name(folder, monkey
 
 def test_information_is_zero_where_all_words_get_the_same_and_log_n_where_they_share_nothing():
     same = torch.full((4, 10), 0.1).log()
-    apart = torch.full((4, 4), 1e-12).fill_diagonal_(1.0).log()
+    apart = torch.zeros(4, 4).fill_diagonal_(1.0).log()  # log 0 = -inf counts for nothing
     assert information(same).abs().max() < 1e-6 and transferred(apart[:, :4], same[:, :4]).abs().max() < 1e-6
     torch.testing.assert_close(information(apart), torch.full((4,), np.log(4.0), dtype=torch.float32))
     torch.testing.assert_close(transferred(apart, apart), information(apart))
@@ -302,6 +302,8 @@ def test_the_rule_decides_as_written():
     assert decide(Effect(0.5, 0.45, 0.55)) == "in part"
     with pytest.raises(ValueError, match="interval without zero"):
         effect(base, base, spread)
+    with pytest.raises(ValueError, match=r"controls \['b'\] hold NaN"):
+        effect(full, base, full, {"a": base, "b": np.where(spread > 0, np.nan, 0)})
 
 
 def test_discovery_and_test_words_are_disjoint_and_every_stratum_is_halved():
@@ -325,6 +327,17 @@ def test_the_tests_saw_test_words_only():
 def test_a_scale_that_is_negative_or_not_finite_is_refused(lm, prompts, scale):
     with pytest.raises(ValueError, match="scale=.*expected a finite number"):
         definition_run(lm, prompts, scale)
+
+
+def test_an_embedding_that_is_not_finite_or_not_one_per_prompt_is_refused(lm, prompts, plain):
+    word = torch.zeros(len(prompts.words), lm.cfg.d_model)
+    with pytest.raises(ValueError, match="embedding holds NaN"):
+        definition_run(lm, prompts, 1.0, embedding=word * float("nan"))
+    with pytest.raises(ValueError, match="scale=1e\\+308 holds NaN or infinity"):
+        definition_run(lm, prompts, 1e308)
+    short = replace(lm, "blocks.1.hook_in", prompts.slot, word[:2])
+    with pytest.raises(ValueError, match="value has 2 rows; expected 1, or one per prompt"):
+        definition_run(lm, prompts, 1.0, interventions=[short])
 
 
 def test_bad_words_and_templates_are_named(lm):

@@ -251,6 +251,12 @@ def test_penalties_equal_brute_force(kind):
     assert float(PENALTIES[kind](torch.eye(8, dtype=torch.float64))) == pytest.approx(0, abs=1e-15)
 
 
+def test_the_nearest_row_is_another_even_if_that_points_the_other_way():
+    for seed in range(20):
+        row = torch.randn(1, 16, generator=seeded(seed))
+        assert PENALTIES["max"](torch.cat([row, -row])) == 0
+
+
 def test_a_penalty_on_the_nearest_row_has_the_gradient_of_the_whole_product():
     rows = torch.nn.Parameter(inputs(24, 6))
     unit = torch.nn.functional.normalize(rows, dim=1)
