@@ -54,8 +54,8 @@ def settings(strengths: dict[str, tuple[float, ...]]) -> list[dict]:
 
 
 def grid(sequences: int) -> list[dict]:
-    """Points of :func:`recipes.gated_sweep.run`, the most needed first; gated without penalty at every level."""
-    out = []
+    """Points of :func:`recipes.gated_sweep.run`, the large weights first; gated without penalty at every level."""
+    out, small = [], {(min(values), form) for form, values in STRENGTHS.items()}
     for seed in SEEDS:
         for arm in ARMS:
             for level in sorted(LEVELS, key=lambda level: level != MIDDLE):
@@ -63,7 +63,7 @@ def grid(sequences: int) -> list[dict]:
                     point = {"architecture": arm, "site": SITE, "seed": seed, "level": level, "sequences": sequences}
                     if level == MIDDLE or arm != "topk":  # whose L0 no penalty changes
                         out.append(point | hyper(arm, level) | setting)
-    return out
+    return sorted(out, key=lambda point: (point.get("orthogonality"), point.get("penalty")) in small)
 
 
 def judge(**point) -> dict:
