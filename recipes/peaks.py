@@ -141,13 +141,18 @@ def toy_grid(reduced: bool) -> list[dict]:
 
 
 def alone_grid(reduced: bool) -> list[dict]:
-    """Small sizes first; the whole penalty and, since it packs better, the penalty without max max."""
+    """Small sizes first; the whole penalty and, since it packs better, the penalty without max max.
+
+    One of the smallest runs is made again, five times as long: is the peak where it stays, or where the steps end?
+    """
+
+    def point(n, d, arm, absolute=False, steps=600):
+        return {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": steps}
+
     arms = [(arm, absolute) for absolute in (False, True) for arm in ("no max max", "all")]
-    return [
-        {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": 600}
-        for n, d in (ALONE[:2] if reduced else ALONE)
-        for arm, absolute in (arms if n < 4096 else arms[:1])
-    ]
+    sizes = ALONE[:2] if reduced else ALONE
+    grid = [point(n, d, *arm) for n, d in sizes for arm in (arms if n < 4096 else arms[:1])]
+    return [*grid, point(*ALONE[0], "no max max", steps=3000)]
 
 
 def model_grid() -> list[dict]:
