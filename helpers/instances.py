@@ -128,6 +128,11 @@ def encode(many: SAE, x: Tensor) -> Tensor:
     return many.codes(Many(many, x.expand(len(many.W_dec), *x.shape[-2:])))
 
 
+def tangential(gradient: Tensor, rows: Tensor) -> Tensor:
+    """``gradient (…, d_sae, d_model)`` without its part along each of the unit ``rows``, of the same shape."""
+    return gradient - (gradient * rows).sum(-1, keepdim=True) * rows
+
+
 def train_together(
     many: SAE,
     batches: Callable[[int], Tensor],
@@ -139,11 +144,16 @@ def train_together(
     decay: float = 0.2,
     sparsity_warmup: float = 0.1,
     on: str = "decoder",
+    tangent: bool = False,
     progress: bool = False,
 ) -> SAE:
     """Train all instances in place, each as :func:`helpers.training.train` would; ``batches(step)`` gives ``x``.
 
     The sum over instances is minimised, and Adam works entry by entry, so no instance feels another.
+
+    ``tangent=True`` does what ``train`` does not: it takes out of the gradient of the unit decoder rows its part along
+    each row (:func:`tangential`) before Adam sees it. The unit norm forbids a step along a row, but Adam scales each
+    entry by itself, so that renormalising the row does not undo it.
     """
     trainable = [p for p in many.parameters() if p.requires_grad]
     adam = torch.optim.Adam(trainable, lr=lr, betas=betas, fused=True)
@@ -156,6 +166,8 @@ def train_together(
             terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
         adam.zero_grad(set_to_none=True)
         (torch.stack(list(terms.values())).sum() * len(many.W_dec)).backward()
+        if tangent:
+            many.W_dec.grad = tangential(many.W_dec.grad, many.W_dec.detach())
         adam.step()
         with torch.no_grad():
             many.W_dec /= many.W_dec.norm(dim=-1, keepdim=True).clamp_min(1e-12)

@@ -7,7 +7,7 @@ Writes `artifacts/three_features.csv`, a row a run. A study's runs of one archit
 
 Studies: `grid` (all architectures); `started` (from the two dictionaries of the question, with their encoders);
 `penalty` (orthogonality of decoder or encoder rows); `amplitude`; `bias` (a learned decoder bias, half of the inputs
-empty).
+empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows).
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
     """What the runs of one study and architecture differ in; fields left out have the values of :func:`train`."""
     levels = [{"k": k} for k in (1, 2)] if arm in K_ARMS else [{"sparsity": s} for s in SPARSITY]
     grid = [{"ratio": r, **level, "seed": s} for level in levels for r in RATIOS for s in range(seeds)]
+    started = [{**row, "start": start} for start in ("composed", "separate") for row in grid if row["seed"] < 2]
     if study == "started":
-        return [{**row, "start": start} for start in ("composed", "separate") for row in grid if row["seed"] < 2]
+        return started
+    if study == "tangent":
+        return grid + started
     if study == "penalty":
         some = [c for c in grid if c["sparsity"] in (0.25, 0.5, 1.0) and c["ratio"] in (4, 16, 64) and c["seed"] < 20]
         return [{**c, "on": on, "strength": w} for on, w, c in product(("decoder", "encoder"), STRENGTHS, some)]
@@ -64,6 +67,7 @@ STUDIES = {
     "penalty": ("standard", "gated"),
     "amplitude": ("standard",),
     "bias": ("standard",),
+    "tangent": ("standard", "gated"),
 }
 
 
@@ -113,7 +117,8 @@ def run(study: str, architecture: str, seeds: int, steps: int) -> dict:
     for key in sorted(set(keys)):
         part = [row for row, k in zip(rows, keys, strict=True) if k == key]
         many = stack([first(arm, row) for row in part])
-        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0])
+        tangent = study == "tangent"
+        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0], tangent=tangent)
         table += [row | found for row, found in zip(part, judge(many, part), strict=True)]
     return {"rows": table, "seconds": round(time.process_time() - begun, 1)}
 

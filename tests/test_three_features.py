@@ -7,7 +7,7 @@ from scipy.optimize import brentq, minimize
 
 from helpers import composition as C
 from helpers.codes import Dense
-from helpers.instances import encode, largest_of_batch, losses, stack, train_together, unstack
+from helpers.instances import encode, largest_of_batch, losses, stack, tangential, train_together, unstack
 from helpers.sae import build
 from helpers.training import train
 from recipes import three_features as recipe
@@ -189,6 +189,37 @@ def test_a_penalty_on_the_encoder_moves_the_encoder_alone():
     many = stack(several("standard", orthogonality=1.0, penalty="mean_square"))
     losses(many, inputs(0), on="encoder")["orthogonality"].backward()
     assert many.W_enc.grad.abs().max() > 0 and many.W_dec.grad is None
+
+
+@pytest.mark.parametrize("arm", ["standard", "gated"])
+def test_the_tangential_gradient_is_the_gradient_less_its_part_along_each_row(arm):
+    plain, tangent = stack(several(arm)), stack(several(arm))
+    rows = plain.W_dec.detach().clone()
+    train_together(plain, inputs, steps=1, lr=3e-3)
+    train_together(tangent, inputs, steps=1, lr=3e-3, tangent=True)  # one step, so its gradient is still there
+    along = lambda gradient: (gradient * rows).sum(-1)  # noqa: E731
+    assert along(plain.W_dec.grad).abs().max() > 1e-3 and along(tangent.W_dec.grad).abs().max() < 1e-12
+    part = along(plain.W_dec.grad)[..., None] * rows
+    torch.testing.assert_close(tangent.W_dec.grad + part, plain.W_dec.grad)
+    torch.testing.assert_close(tangential(plain.W_dec.grad, rows), tangent.W_dec.grad)
+    for name, parameter in plain.named_parameters():
+        if name != "W_dec" and parameter.grad is not None:
+            assert torch.equal(getattr(tangent, name).grad, parameter.grad)
+
+
+def test_without_the_option_training_is_as_it_was():
+    off, default, on = (stack(several("standard")) for _ in range(3))
+    train_together(off, inputs, steps=20, lr=3e-3, tangent=False)
+    train_together(default, inputs, steps=20, lr=3e-3)
+    train_together(on, inputs, steps=20, lr=3e-3, tangent=True)
+    assert all(torch.equal(a, b) for a, b in zip(off.parameters(), default.parameters(), strict=True))
+    assert not torch.allclose(on.W_dec, off.W_dec, atol=1e-4)
+
+
+def test_the_tangent_study_repeats_the_grid_and_the_starts_and_changes_no_other_study():
+    for arm in ("standard", "gated"):
+        known = recipe.conditions("grid", arm, 3) + recipe.conditions("started", arm, 3)
+        assert recipe.conditions("tangent", arm, 3) == known
 
 
 def test_of_equal_codes_the_batch_keeps_the_later_as_one_dictionary_does():
