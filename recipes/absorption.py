@@ -1,8 +1,9 @@
 """First-letter absorption: does the latent that stands for "starts with s" stay silent where it should fire?
 
 The task, and *absorption*, are from Chanin et al. (arXiv:2409.14507). The two scores are those of SAEBench
-(arXiv:2503.09532), whose thresholds are used; main latents are found in a shorter way (:func:`main_latents`), and words
-stand behind a fixed frame in place of spelling examples.
+(arXiv:2503.09532), whose thresholds are used, with three differences: b_dec is taken off the reading; main latents are
+found in a shorter way (:func:`main_latents`), at most five; and words stand behind a fixed frame in place of spelling
+examples.
 
 A linear probe finds the first letter of a word in the residual stream; its *reading* is ``(x - b_dec) · probe``. The
 *main* latents of a letter are those that tell it best. On words where the probe names the right letter:

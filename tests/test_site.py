@@ -117,7 +117,7 @@ class Visit:
     def weight(self) -> dict[str, int]:
         """Bytes per file, as a server that compresses text would send them."""
         sizes = {}
-        for url, response in self.bodies.items():
+        for url, response in list(self.bodies.items()):
             if 300 <= response.status < 400:
                 continue
             body = response.body()
