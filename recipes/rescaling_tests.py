@@ -148,7 +148,7 @@ def test(name: str, bos: bool, k: int, words: list[str], heads: list[dict]) -> d
     def resample(group, position=slot):
         return [set_head(lm, l, h, position, neutral.seen[z_hook(l)][:, position, h]) for l, h in group]
 
-    # at s = 1: take the tag away
+    # at s = 1: take the tag away (all but "A1 averaged": a tag is common to all words, so the average keeps it)
     do("A1 resampled", 1.0, *resample(b.a1))
     do("first A1 resampled", 1.0, *resample(b.a1[:1]))
     zero = torch.zeros(1, lm.cfg.d_head)
