@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .codes import bf16_is_fast
+from .geometry import whole_number
 
 
 def _unit(W_dec: Tensor) -> Tensor:
@@ -66,8 +67,7 @@ def neighbour_penalty(terms: tuple[str, ...] = TERMS, absolute: bool = False, qu
     """
     if not terms or not set(terms) <= set(TERMS):
         raise ValueError(f"terms={terms!r}; expected some of {TERMS}")
-    if not isinstance(queries, int) or queries < 1:
-        raise ValueError(f"queries={queries!r}; expected a positive integer")
+    queries = whole_number("queries", queries, 1)
 
     def penalty(W_dec: Tensor, generator: torch.Generator | None = None) -> Tensor:
         n = len(W_dec)
