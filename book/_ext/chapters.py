@@ -20,9 +20,8 @@ STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell")
 NUMBERED = ("Theorem", "Lemma", "Corollary", "Exercise")
 KINDS = (*NUMBERED, "Proof", "Verdict", "Prediction", "Rule")
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\[\]]*)\]\(#(?P<id>[^()\s]+)\)")
-CODE = re.compile(
-    r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*\s*?$|(?P<ticks>`+)[^`].*?(?<!`)(?P=ticks)(?!`)", re.M | re.S
-)
+FENCE, TICKS = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*\s*?$", r"(?P<ticks>`+)[^`].*?(?<!`)(?P=ticks)(?!`)"
+CODE = re.compile(f"{FENCE}|{TICKS}", re.MULTILINE | re.DOTALL)
 BOX = re.compile(r"^ {0,3}> ?\*\*(?P<kind>[A-Z]\w+)\.?\*\*(?: ?\((?P<name>[^()]*)\))?", re.M)
 ANSWER = re.compile(r"^\*\*(?P<stance>[^*]+?)\.?\*\*\.?\s+(?P<sentence>.+?)\s*$", re.S)
 

@@ -101,7 +101,7 @@ def number(
         interval=None if interval is None else _ends(value, interval, form),
         covers=covers.strip(),
         null=None if null is None else _text(null, "{}" if isinstance(null, str) else form, "null"),
-        level=f"{level:.4g}" if level < 0.01 else f"{100 * level:.4g}%",
+        level=f"{100 * level:.4g}%",
     )
     _show(made)
     return made
