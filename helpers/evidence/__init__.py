@@ -1,0 +1,8 @@
+"""What the data say and how sure that is: arms compared at equal sparsity, paired differences, intervals."""
+
+from .frontiers import at_l0, bootstrap_share, curves_of, mean_gain, overlap, share_closed
+from .intervals import interval, paired_difference
+
+__all__ = [
+    "at_l0", "bootstrap_share", "curves_of", "interval", "mean_gain", "overlap", "paired_difference", "share_closed",
+]  # fmt: skip
