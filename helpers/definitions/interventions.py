@@ -47,8 +47,7 @@ def at(lm, hook: str, position: int, new: Callable[[Tensor, slice], Tensor], hea
     hook_name(lm, hook)
 
     def intervene(rows: slice, ctx: int) -> Hooks:
-        if not 0 <= position < ctx:
-            raise ValueError(f"position={position!r}; expected 0 to {ctx - 1}")
+        whole("position", position, 0, ctx - 1)
 
         def edit(value: Tensor, hook):
             if value.shape[1] != ctx:  # a later token of a continuation

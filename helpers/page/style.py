@@ -76,6 +76,7 @@ def use() -> None:
             "savefig.facecolor": PANEL,
             "svg.hashsalt": "open-threads",
             "font.family": "DejaVu Sans",
+            "svg.fonttype": "none",
             "font.size": 10,
             "axes.titlesize": 11,
             "axes.titlelocation": "left",

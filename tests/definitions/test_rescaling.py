@@ -355,13 +355,13 @@ def test_bad_words_and_templates_are_named(lm):
 
 
 def test_heads_layers_and_hooks_that_do_not_exist_are_named(lm, prompts):
-    with pytest.raises(ValueError, match="layer=3; expected 0 to 2"):
+    with pytest.raises(ValueError, match="layer=3; expected a whole number from 0 to 2"):
         set_head(lm, 3, 0, 1, torch.zeros(1, 8))
-    with pytest.raises(ValueError, match="head=4; expected 0 to 3"):
+    with pytest.raises(ValueError, match="head=4; expected a whole number from 0 to 3"):
         scale_head(lm, 0, 4, 1, 2.0)
     with pytest.raises(ValueError, match="hook='blocks.0.hook_nowhere' is not in this model"):
         definition_run(lm, prompts, 1.0, record={"blocks.0.hook_nowhere": None})
-    with pytest.raises(ValueError, match="position=99; expected 0 to 9"):
+    with pytest.raises(ValueError, match="position=99; expected a whole number from 0 to 9"):
         definition_run(lm, prompts, 1.0, interventions=[multiply(lm, "blocks.0.hook_in", 99, 1.0)])
     with pytest.raises(ValueError, match="factor=inf"):
         multiply(lm, "blocks.0.hook_in", 1, float("inf"))

@@ -52,7 +52,7 @@ def test_noise_has_the_two_moments():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.ones(5, 8), r"shape \(5, 8\).*m > d_model"),
+        (torch.ones(5, 8), r"shape \(5, 8\).*more rows than columns"),
         (torch.full((9, 2), torch.nan), "NaN"),
         (torch.randn(9, 3) * torch.tensor([1.0, 1.0, 0.0]), "does not vary in 1 of 3"),
         (torch.ones(9, 3, dtype=torch.int64), "int64"),

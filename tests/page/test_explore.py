@@ -83,7 +83,7 @@ def test_bundle_holds_every_life():
     assert set(bundle) == {WIDGET, "text/html", "image/png", "text/plain"}
     assert bundle[WIDGET]["model_id"]
     assert bundle["text/plain"] == "Explorer(scale: 3, arm: 2)"
-    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (400, 200)
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (800, 400)
 
 
 def test_ipython_shows_the_bundle():
@@ -103,7 +103,7 @@ def test_html_refers_to_nothing_outside_itself():
     page = Page(explorer().html)
     for _, attrs in page.tags:
         assert "id" not in attrs and "href" not in attrs
-        assert attrs.get("src", "data:image/png").startswith("data:image/png")
+        assert attrs.get("src", "data:image/").startswith("data:image/")
     without_pictures = sanitized(explorer().html)
     assert not re.search(r"https?:|//|url\(|@import|import\(|fetch|type=.module", without_pictures)
 
@@ -131,7 +131,7 @@ def test_a_constant_alt_text_is_completed_by_the_values():
 
 def test_equal_frames_are_stored_once():
     one = explorer(draw=lambda scale, arm: draw(1, arm), alt="A line")
-    assert Page(one.html).data["pictures"].split(",")[1].split(" ")[1:] == ["=0", "=1", "=0", "=1"]
+    assert Page(one.html).data["pictures"].split(",", 1)[1].split("|")[2:] == ["=0", "=1", "=0", "=1"]
 
 
 def test_script_is_small_and_a_typical_figure_fits():
@@ -151,14 +151,14 @@ def test_strings_from_strangers_stay_text():
     plain = Page(explorer(labels={"arm": "Arm"}).html)
     page = Page(
         explorer(
-            controls={"scale": [1.0, 2.0], "arm": [HOSTILE, "gated"]},
+            controls={"scale": [1.0, 2.0, 3.0], "arm": [HOSTILE, "gated"]},
             alt=lambda scale, arm: HOSTILE,
             caption=HOSTILE,
             labels={"scale": HOSTILE},
         ).html
     )
     assert [t for t, _ in page.tags] == [t for t, _ in plain.tags]
-    assert page.data["alts"] == [HOSTILE] * 4
+    assert page.data["alts"] == [HOSTILE] * 6
     assert page.all("img")[0]["alt"] == HOSTILE
     assert page.text.count(HOSTILE) == 3
 
@@ -198,13 +198,49 @@ def test_words_and_values_are_compared(change):
 # The live panel
 
 
-def test_slider_draws_off_the_grid():
-    scale, _, picture, spoken, _ = explorer().panel().children
+def test_between_says_that_a_slider_may_leave_the_grid():
+    scale, _, picture, spoken, _ = explorer(between=True).panel().children
     before = picture.value
     scale.value = 1.37
     assert picture.value != before
-    assert picture.value == explore.render(draw, {"scale": 1.37, "arm": "gated"})
+    assert picture.value == explore._shown(explore.render(draw, {"scale": 1.37, "arm": "gated"}))["value"]
     assert Page(spoken.value).text == alt(1.37)
+
+
+def test_without_it_a_slider_stops_where_the_page_does():
+    scale = explorer().panel().children[0]
+    assert [value for _, value in scale.options] == SCALES
+    with pytest.raises(Exception, match="Invalid selection"):
+        scale.value = 1.37
+
+
+def test_a_panel_that_cannot_draw_says_so_and_hides_the_other_points_picture():
+    def table(scale, arm):
+        return {value: f"{value:g}, measured" for value in SCALES}[scale]
+
+    scale, _, picture, spoken, _ = explorer(alt=table, between=True).panel().children
+    scale.value = 1.37
+    assert "Not drawn at Scale 1.37, Arm gated: KeyError: 1.37" in Page(spoken.value).text
+    assert picture.layout.visibility == "hidden"
+    scale.value = 2.0
+    assert Page(spoken.value).text == "2, measured" and picture.layout.visibility == "visible"
+
+
+def test_it_begins_where_it_is_told():
+    page = Page(explorer(start={"scale": 2.0, "arm": "rescale_shift"}).html)
+    (slider,) = page.all("input")
+    assert (slider["value"], slider["aria-valuetext"]) == ("2", "2")
+    assert [("selected" in option) for option in page.all("option")] == [False, True]
+    assert page.all("img")[0]["alt"] == alt(2.0, "rescale_shift")
+    assert page.data["pictures"].split(",", 1)[1].split("|")[-1] == "^"
+    scale, arm, _, spoken, _ = explorer(start={"scale": 2.0}).panel().children
+    assert (scale.value, arm.value, Page(spoken.value).text) == (2.0, "gated", alt(2.0))
+
+
+def test_numbers_are_shown_as_people_write_them():
+    assert [explorer()._text(v) for v in (65536, 2048.0, 0.5, -1.0, 1e-5, 12345.6)] == [
+        "65,536", "2,048", "0.5", "−1", "1e−05", "12,346"
+    ]  # fmt: skip
 
 
 def test_whole_numbers_stay_whole_and_menus_keep_values():
@@ -214,7 +250,7 @@ def test_whole_numbers_stay_whole_and_menus_keep_values():
         seen.append((k, arm))
         return draw(k)
 
-    panel = explorer(draw=note, controls={"k": [1, 4], "arm": ARMS}, alt="A line").panel()
+    panel = explorer(draw=note, controls={"k": [1, 4, 9], "arm": ARMS}, alt="A line", between=True).panel()
     panel.children[0].value = 3
     panel.children[1].value = "rescale_shift"
     assert seen[-2:] == [(3, "gated"), (3, "rescale_shift")]
@@ -241,12 +277,14 @@ def test_whole_numbers_stay_whole_and_menus_keep_values():
         ({"alt": ""}, "alt=''"),
         ({"alt": lambda **v: None}, "returned None; expected a non-empty str"),
         ({"caption": None}, "caption=None"),
+        ({"start": {"scale": 3.0}}, r"start\['scale'\]=3.0; expected one of"),
+        ({"start": {"size": 1}}, r"start\['size'\]=1; expected a control \(scale\)"),
     ],
 )
 def test_bad_input_is_named(change, message):
     arguments = {"draw": draw, "controls": {"scale": SCALES}, "alt": alt, "caption": "Move."} | change
     with pytest.raises((TypeError, ValueError), match=message or "expected at least one name"):
-        Explorer(arguments["draw"], arguments["controls"], alt=arguments["alt"], caption=arguments["caption"])
+        Explorer(arguments.pop("draw"), arguments.pop("controls"), **arguments)
     plt.close("all")
 
 
