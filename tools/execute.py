@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from helpers.page import shrunk  # noqa: E402
+from helpers.page import shrunk, slim  # noqa: E402
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -39,6 +39,8 @@ def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "image/png" in output.get("data", {}):
                 small = shrunk(base64.b64decode(output.data["image/png"]), COLOURS)
                 output.data["image/png"] = base64.b64encode(small).decode()
+            if "image/svg+xml" in output.get("data", {}):
+                output.data["image/svg+xml"] = slim(output.data["image/svg+xml"])
     return notebook
 
 

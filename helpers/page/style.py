@@ -8,6 +8,8 @@ use ``MARKERS`` with it. Figures bring their own light panel, so they read on a 
 
 from __future__ import annotations
 
+import contextlib
+
 import matplotlib
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -59,12 +61,30 @@ LABELS = {
     "data": "Data",
 }
 
-SIZES = {"wide": (7.2, 3.4), "half": (3.6, 3.0), "tall": (7.2, 6.4)}
-"""Figure sizes in inches: the text's width, half of it, and a page of panels."""
+SIZES = {"wide": (7.2, 3.4), "half": (3.6, 3.0), "tall": (7.2, 6.4), "answer": (5.6, 3.6)}
+"""Figure sizes in inches: the text's width, half of it, a page of panels, and a chapter's answer, drawn with
+:func:`large` since it must be read on a phone too."""
+
+
+def large():
+    """A context for a chapter's answer: text that can be read at half the width. ``with large(): …``"""
+    return matplotlib.rc_context(
+        {"font.size": 12.5, "axes.titlesize": 13.5, "lines.linewidth": 2.4, "lines.markersize": 7}
+    )
 
 
 def use() -> None:
-    """Set matplotlib's look, starting from its own defaults, so that no user's settings leak into a figure."""
+    """Set matplotlib's look, starting from its own defaults, so that no user's settings leak into a figure.
+
+    In a notebook, figures are shown as lines (SVG), with a PNG beside for viewers that take no other.
+    """
+    with contextlib.suppress(ImportError):  # outside a notebook there is nothing to show in
+        from IPython import get_ipython
+
+        if get_ipython() is not None:
+            from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+            set_matplotlib_formats("svg", "retina")
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(
         {
