@@ -89,15 +89,12 @@ class Explorer:
         return "Explorer(" + ", ".join(f"{name}: {len(values)}" for name, values in self.controls.items()) + ")"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        """All lives at once; whoever displays it picks one."""
+        """All lives at once; whoever displays it picks one. ipywidgets before 8 has no live one to offer here."""
         view = "application/vnd.jupyter.widget-view+json"
+        live = getattr(self.panel(), "_repr_mimebundle_", dict)()
         still = render(self.draw, self.start, "png").text
-        return {
-            view: self.panel()._repr_mimebundle_()[view],
-            "text/html": self.html,
-            "image/png": still,
-            "text/plain": repr(self),
-        }
+        lives = {"text/html": self.html, "image/png": still, "text/plain": repr(self)}
+        return {view: live[view], **lives} if view in live else lives
 
     def panel(self) -> widgets.VBox:
         """The live figure: controls, picture, its alt text, caption."""

@@ -84,6 +84,12 @@ def test_bundle_holds_every_life():
     assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (800, 400)
 
 
+def test_where_widgets_have_no_bundle_of_their_own_the_page_is_shown(monkeypatch):
+    one = explorer()
+    monkeypatch.setattr(one, "panel", object)  # as ipywidgets 7 has it
+    assert set(one._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
+
+
 def test_ipython_shows_the_bundle():
     from IPython.core.formatters import DisplayFormatter
 
