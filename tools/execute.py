@@ -3,7 +3,7 @@
     python tools/execute.py            # all notebooks
     python tools/execute.py notebooks/01_gated_vs_expanded.ipynb
 
-Afterwards the README's table of verdicts is written anew from the numbers the notebooks glued.
+Afterwards the numbers that cells published are written into the prose that quotes them, and the README's table anew.
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ def main(arguments: list[str]) -> None:
         print(f"{path.name} … ", end="", flush=True)
         execute(path)
         print(f"{time.perf_counter() - start:.0f} s")
+    import prose
     import readme
 
+    prose.write_values()
     readme.refresh()
 
 

@@ -7,9 +7,9 @@ import io
 import re
 from pathlib import Path
 
+import chapters
 import nbformat
 import pytest
-import readme
 import setup_cell
 from PIL import Image
 
@@ -144,13 +144,15 @@ def verdict_boxes(path) -> list[str]:
 
 
 def test_the_verdict_quotes_its_numbers_and_types_none(path):
+    if chapters.converted(nbformat.read(path, as_version=4)):
+        pytest.skip("told in the new way: tests/book/test_prose.py")
     boxes = verdict_boxes(path)
     assert len(boxes) == 1, f"expected one admonition with the class verdict, found {len(boxes)}"
     assert "{glue:" in boxes[0], "the verdict quotes no computed value"
     assert typed_digits(boxes[0]) == []
 
 
-def test_the_verdict_is_glued_for_the_other_pages(path):
-    name = f"ch{path.stem[:2]}_verdict"
-    verdict = readme.glued(path).get(name)
-    assert verdict and verdict.endswith("."), f"expected a sentence glued as {name}, found {verdict!r}"
+def test_the_answer_is_there_for_the_other_pages(path):
+    told = chapters.chapter(path)
+    if not told.stance:
+        assert told.verdict.endswith("."), f"expected a sentence, found {told.verdict!r}"

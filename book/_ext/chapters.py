@@ -1,0 +1,135 @@
+"""What a chapter's notebook says of itself: its opening, its answer's picture, the numbers that its cells publish.
+
+Three cells are marked by tags: ``opening``, Markdown that begins with a stance in bold and one sentence;
+``answer-figure`` and ``drawing``, code that draws. Front page, table of verdicts, README and social cards take from
+them.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MIME = "application/vnd.open-threads.number+json"
+STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell")
+OPENING = re.compile(r"\*\*(?P<stance>[^*]+?)\.\*\*\s+(?P<sentence>.+?)(?:\n\n|\Z)", re.DOTALL)
+NUMBER = re.compile(r"\[(?P<text>[^\]]*)\]\(#(?P<key>ch\d\d_[a-z0-9_]+)\)")
+
+
+class Thread(NamedTuple):
+    """A line of ``threads.yml``."""
+
+    number: int
+    notebook: str
+    title: str
+    question: str
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "notebooks" / f"{self.notebook}.ipynb"
+
+
+class Chapter(NamedTuple):
+    """What a notebook says of itself; empty where it does not yet."""
+
+    stance: str
+    sentence: str  # Markdown, numbers as links
+    answer: tuple[str, bytes] | None  # "svg" or "png", and the picture
+    card: bytes | None  # the same as a PNG
+    alt: str
+    numbers: dict[str, dict]  # key -> text, interval, covers, null, cell
+    verdict: str  # in the old form, where it has one
+
+
+def threads() -> list[Thread]:
+    return [Thread(**line) for line in yaml.safe_load((ROOT / "book" / "threads.yml").read_text(encoding="utf-8"))]
+
+
+def chapter(path: Path) -> Chapter:
+    """Read a notebook, once for every state of its file."""
+    return _chapter(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _chapter(path: Path, _state: int) -> Chapter:
+    notebook = nbformat.read(path, as_version=4)
+    opening = OPENING.match(next((c.source for c in notebook.cells if "opening" in tags(c)), ""))
+    drawn = next((c for c in notebook.cells if "answer-figure" in tags(c)), None)
+    data = [output.get("data", {}) for output in drawn.outputs] if drawn else []
+    svg = next((d["image/svg+xml"].encode() for d in data if "image/svg+xml" in d), None)
+    png = next((base64.b64decode(d["image/png"]) for d in data if "image/png" in d), None)
+    return Chapter(
+        opening["stance"] if opening else "",
+        " ".join(opening["sentence"].split()) if opening else "",
+        ("svg", svg) if svg else ("png", png) if png else None,
+        png,
+        drawn.metadata.get("mystnb", {}).get("image", {}).get("alt", "") if drawn else "",
+        numbers(notebook),
+        glued(notebook).get(f"ch{path.stem[:2]}_verdict", ""),
+    )
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def converted(notebook) -> bool:
+    """Whether a notebook is told in the new way."""
+    return any("opening" in tags(cell) for cell in notebook.cells)
+
+
+def numbers(notebook) -> dict[str, dict]:
+    """The numbers that a notebook's cells published, each with the index of its cell."""
+    found = {}
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            made = output.get("data", {}).get(MIME)
+            if made is not None:
+                found[made["key"]] = {**made, "cell": index}
+    return found
+
+
+def glued(notebook) -> dict[str, str]:
+    """Values published in the old way, as text."""
+    values = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            for mime, data in output.get("data", {}).items() if key else ():
+                if mime.removeprefix("application/papermill.record/") == "text/plain":
+                    values[key] = unquoted(data)
+    return values
+
+
+def unquoted(text: str) -> str:
+    """``'a string'`` as IPython shows it, without its quotes."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+    return value if isinstance(value, str) else text
+
+
+def all_numbers() -> dict[str, dict]:
+    """Of all chapters, each with the name of its page."""
+    found = {}
+    for thread in threads():
+        if thread.path.exists():
+            for key, made in chapter(thread.path).numbers.items():
+                if key in found:
+                    raise ValueError(f"number {key!r} is published by {found[key]['page']} and by {thread.notebook}")
+                found[key] = {**made, "page": f"notebooks/{thread.notebook}"}
+    return found
+
+
+def with_values(text: str, known: dict[str, dict]) -> str:
+    """``text`` with the present value in every link to a number that is known."""
+    return NUMBER.sub(lambda m: f"[{known[m['key']]['text']}](#{m['key']})" if m["key"] in known else m[0], text)
