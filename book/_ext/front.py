@@ -29,11 +29,11 @@ class Threads(Directive):
             if picture:
                 frame = nodes.container(classes=["thread-picture"])
                 image = nodes.image(uri=f"{ANSWERS}/{thread.notebook}.{told.answer[0]}", alt=told.alt)
-                frame += paragraph(self.link(page, image))
+                frame += paragraph(link(page, image))
                 card += frame
             words = nodes.container(classes=["thread-words"])
             name = f"{thread.number} · {thread.title}"
-            words += paragraph(self.link(page, nodes.Text(name)) if told else nodes.Text(name), "thread-title")
+            words += paragraph(link(page, nodes.Text(name)) if told else nodes.Text(name), "thread-title")
             words += paragraph(nodes.Text(thread.question), "thread-question")
             if told and told.stance:
                 answer = nodes.paragraph(classes=["opening"])
@@ -46,14 +46,12 @@ class Threads(Directive):
             cards += card
         return [cards]
 
-    def link(self, page: str, content: nodes.Node) -> nodes.Node:
-        from sphinx.addnodes import pending_xref
 
-        env = self.state.document.settings.env
-        return pending_xref(
-            "", nodes.inline("", "", content), refdomain="std", reftype="doc", refexplicit=True, refwarn=True,
-            refdoc=env.docname, reftarget=page,
-        )  # fmt: skip
+def link(page: str, content: nodes.Node) -> nodes.reference:
+    """A link to a page around anything: references of Sphinx's own keep the words only."""
+    made = nodes.reference("", "", refuri=f"{page}.html", internal=True)
+    made += content
+    return made
 
 
 def paragraph(content: nodes.Node, *classes: str) -> nodes.paragraph:

@@ -57,6 +57,14 @@ def sources(root: Path) -> dict[str, str]:
     return found
 
 
+def begins_bold(paragraph: nodes.paragraph) -> nodes.strong | None:
+    """The bold words that a paragraph begins with; empty text that the parser leaves before them is dropped."""
+    while paragraph.children and not paragraph.children[0].astext():
+        del paragraph[0]
+    first = paragraph.children[0] if paragraph.children else None
+    return first if isinstance(first, nodes.strong) else None
+
+
 class Tell(SphinxTransform):
     """Before references are resolved: links to numbers, sources and terms; quotes; the opening."""
 
@@ -64,20 +72,20 @@ class Tell(SphinxTransform):
 
     def apply(self, **kwargs) -> None:
         app, document = self.app, self.document
-        for link in list(document.findall(nodes.Element)):
-            if link.get("reftype") == "myst" and not link.get("refdomain"):
+        for link in list(document.findall(nodes.reference)):
+            if link.get("id_link"):
                 self.link(app.told_index, link)
         self.boxes(document)
         for paragraph in document.findall(nodes.paragraph):
-            first = paragraph.children[0] if paragraph.children else None
-            if isinstance(first, nodes.strong) and first.astext().rstrip(".") in chapters.STANCES:
+            first = begins_bold(paragraph)
+            if first is not None and first.astext().rstrip(".") in chapters.STANCES:
                 paragraph["classes"].append("opening")
                 first["classes"].append("stance")
         self.cells(document)
 
     @staticmethod
     def link(index: dict, link: nodes.Element) -> None:
-        key = link["reftarget"]
+        key = link["refuri"][1:]
         for kind in ("number", "source", "term"):
             if key in index[kind]:
                 link.replace_self(told("", "", *link.children, kind=kind, key=key))
@@ -87,8 +95,8 @@ class Tell(SphinxTransform):
         count = Counter()
         for quote in list(document.findall(nodes.block_quote)):
             head = quote.children[0] if quote.children else None
-            strong = head.children[0] if isinstance(head, nodes.paragraph) and head.children else None
-            if not isinstance(strong, nodes.strong) or strong.astext().rstrip(".") not in BOXES:
+            strong = begins_bold(head) if isinstance(head, nodes.paragraph) else None
+            if strong is None or strong.astext().rstrip(".") not in BOXES:
                 continue
             kind = strong.astext().rstrip(".")
             after = head.children[1] if len(head.children) > 1 else nodes.Text("")
