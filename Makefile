@@ -34,6 +34,7 @@ $(BOOK): $(READY) $(PAGES)
 test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compared
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(PY) -m pytest tests
 	$(PY) -m pytest --nbval notebooks
 

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent
 
 os.environ["OPEN_THREADS_BARS"] = "0"  # a progress bar must never land in a notebook's output
 os.environ.setdefault("PYTHONHASHSEED", "0")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve others
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 # The kernels run the notebooks with the code of this checkout, whichever folder the tests were started from.

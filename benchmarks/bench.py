@@ -24,10 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.report import keep, markdown, stamp
-from helpers.progress import progress
-from helpers.sae import build
-from helpers.store import ROOT
-from helpers.training import train
+from helpers.runs import ROOT, progress
+from helpers.sae import build, train
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
 D_MODEL, D_SAE, BATCH, LR = 576, 4608, 4096, 3e-4
@@ -87,9 +85,7 @@ def harvest(rows: int, rounds: int = 3) -> tuple[dict, Tensor]:
     """Activations here and from plain transformers cut at the same layer; tokens/s of each, and the activations."""
     from transformers import AutoModel
 
-    from helpers.corpus import load_tokens
-    from helpers.lm import activations, load_lm
-    from helpers.weights import model_folder
+    from helpers.lm import activations, load_lm, load_tokens, model_folder
 
     tokens = load_tokens("eval")
     n, batch = -(-rows // (tokens.shape[1] - 1)), 32

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks import report
 from helpers.geometry import kth_largest_cosine, unit_rows
-from helpers.store import ROOT
+from helpers.runs import ROOT
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
 N, D, KS, BLOCK = 24576, 768, (1, 10, 100), 1024

@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.store import atomic, hardware
+from helpers.runs import atomic, hardware
 
 FLOOR = 10  # flop per token and weight: five matrix products of 2·d_model·d_sae
 PEERS = ("SAELens", "dictionary_learning", "sparsify")

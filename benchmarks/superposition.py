@@ -24,7 +24,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks import report
-from helpers.store import atomic, hardware
+from helpers.runs import atomic, hardware
 
 N, M, L, TRIALS = 768, 24576, 9, 256
 LARGE = {"n": 1024, "m": 10**6, "l": [12], "trials": 32, "seed": 0}
@@ -46,7 +46,7 @@ def plain(n: int, m: int, l: int, trials: int, seed: int) -> tuple[int, int]:
 
 
 def here(n: int, m: int, l: int, trials: int, seed: int) -> tuple[int, int]:
-    from helpers.readout import tally
+    from helpers.superposition import tally
 
     counts = tally(n, m, [l], trials, seed)
     wrong = np.array(counts["false_alarms"]) + np.array(counts["misses"])
@@ -80,7 +80,7 @@ def memory() -> float:
 
 
 def peak(point: dict) -> None:
-    from helpers.readout import tally
+    from helpers.superposition import tally
 
     tally(**point)
     print(json.dumps({"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
@@ -88,7 +88,7 @@ def peak(point: dict) -> None:
 
 def parallel(processes: int) -> float:
     """Seconds for sixteen dictionaries, cold cache, with so many processes (their start included)."""
-    from helpers.readout import monte_carlo
+    from helpers.superposition import monte_carlo
 
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

@@ -74,8 +74,7 @@ class Feed(Iterator[Tensor]):
 
 def here(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
     """helpers.training.train, as a recipe calls it; constant learning rate and λ as for the peers."""
-    from helpers.sae import build
-    from helpers.training import train
+    from helpers.sae import build, train
 
     d_model, d_sae = weights["W_enc"].shape
     sae = build(job["architecture"], d_model, d_sae, generator=torch.Generator(), **job["hyper"])
@@ -183,7 +182,7 @@ def sparsify(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
 
 def buffer(job: dict, say: Callable[[dict], None]) -> None:
     """How far the activation buffer of ours makes memory grow while a long stream passes through it."""
-    from helpers.training import shuffled
+    from helpers.sae import shuffled
 
     generator = torch.Generator().manual_seed(0)
     piece = torch.randn(job["batch"], job["d_model"], generator=generator)

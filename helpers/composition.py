@@ -15,6 +15,8 @@ from itertools import combinations, product
 
 import numpy as np
 
+from .checks import finite, one_of, share
+
 NEAR = np.cos(np.pi / 8)  # halfway between a feature and the diagonal
 DIAGONAL = np.array([1.0, 1.0, 0.0]) / np.sqrt(2)
 NAMED = {"f1": np.eye(3)[0], "f2": np.eye(3)[1], "f3": np.eye(3)[2], "f1+f2": DIAGONAL}
@@ -27,8 +29,7 @@ def patterns(ratio: float, alone: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 
     ``ratio`` is p12 / p3, ``alone`` is p1 / p12 = p2 / p12.
     """
-    if not ratio > 0 or not alone > 0:
-        raise ValueError(f"ratio={ratio!r}, alone={alone!r}; expected positive numbers")
+    ratio, alone = finite("ratio", ratio, above=0), finite("alone", alone, above=0)
     x = np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
     p = np.array([alone, alone, 1.0, 1 / ratio])
     return x, p / p.sum()
@@ -39,8 +40,7 @@ def amplitudes(ratio: float, width: float, alone: float = 1.0, n: int = 8) -> tu
 
     Gauss–Legendre: ``n`` points for one feature, ``n²`` for two.
     """
-    if not 0 <= width <= 1:
-        raise ValueError(f"width={width!r}; expected a number from 0 to 1")
+    share("width", width)
     nodes, weights = np.polynomial.legendre.leggauss(n if width else 1)
     nodes, weights = 1 + width * nodes, weights / weights.sum()
     rows, masses = [], []
@@ -100,13 +100,12 @@ def threshold(sparsity, kind: str = "l1"):
     lam = np.asarray(sparsity, dtype=float)
     if not ((lam > 0) & (lam < 2)).all():
         raise ValueError(f"sparsity={sparsity!r}; expected between 0 and 2, beyond which no feature is read")
+    one_of("kind", kind, ("l1", "rescaled", "l0"))
     if kind == "l1":
         return (1 - lam / 2) ** 2 / saving(lam)
     if kind == "rescaled":
         return ((1 - lam / 2) ** 2 + 1) / saving(lam)
-    if kind == "l0":
-        return np.maximum(1 - lam, 0) / lam
-    raise ValueError(f"kind={kind!r}; expected 'l1', 'rescaled' or 'l0'")
+    return np.maximum(1 - lam, 0) / lam
 
 
 def encoder(kind: str, sparsity: float) -> tuple[np.ndarray, np.ndarray]:
@@ -114,13 +113,12 @@ def encoder(kind: str, sparsity: float) -> tuple[np.ndarray, np.ndarray]:
 
     ``kind``: ``"separate"`` for f1, f2, f3; ``"composed"`` for f1, f2, f1+f2.
     """
+    one_of("kind", kind, ("separate", "composed"))
     if kind == "separate":
         return np.eye(3), np.full(3, -sparsity / 2)
-    if kind == "composed":
-        s = np.sqrt(2) - sparsity / 2
-        columns = np.array([[1.0, -1, 0], [-1, 1, 0], [s, s, 0]])
-        return columns.T, np.array([-sparsity / 2, -sparsity / 2, -s])
-    raise ValueError(f"kind={kind!r}; expected 'separate' or 'composed'")
+    s = np.sqrt(2) - sparsity / 2
+    columns = np.array([[1.0, -1, 0], [-1, 1, 0], [s, s, 0]])
+    return columns.T, np.array([-sparsity / 2, -sparsity / 2, -s])
 
 
 def in_plane(*degrees: float) -> np.ndarray:

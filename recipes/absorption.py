@@ -28,9 +28,8 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from helpers.corpus import load_tokens
-from helpers.lm import activations, load_lm
-from helpers.store import atomic, cache_dir
+from helpers.lm import activations, load_lm, load_tokens
+from helpers.runs import atomic, cache_dir
 
 FRAME = " The word"  # before every word, so that it is neither first nor without company
 JUMP = 0.03  # a latent joins the main ones if it adds so much to F1

@@ -21,9 +21,9 @@ import sys
 import pandas as pd
 from safetensors.numpy import load_file
 
-from helpers.frontier import bootstrap_share, interval
-from helpers.peaks import peaks
-from helpers.store import artifact
+from helpers.evidence import bootstrap_share, interval
+from helpers.geometry import peaks
+from helpers.runs import artifact
 
 from .harvest import SITES
 

@@ -24,18 +24,17 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from helpers.geometry import (
+    GaussianLike,
     covariance_directions,
     data_directions,
     hubness,
     kth_largest_cosine,
     nearest_neighbours,
     unit_rows,
+    whitened,
 )
-from helpers.moments import GaussianLike, whitened
-from helpers.sae import SAE, build, load, save
-from helpers.store import save_artifact
-from helpers.sweep import sweep
-from helpers.training import train
+from helpers.runs import save_artifact, sweep
+from helpers.sae import SAE, build, load, save, train
 
 from .gated_sweep import BATCH, CENTRAL, D_SAE, LEVELS, LR, data, fit, folder, hyper, weights
 from .harvest import SITES, Activations

@@ -25,10 +25,9 @@ import numpy as np
 import pandas as pd
 from transformers import AutoTokenizer
 
-from helpers.corpus import load_tokens
-from helpers.rescaling import TEMPLATES
-from helpers.store import save_artifact
-from helpers.weights import EMBEDDED, model_folder
+from helpers.definitions import TEMPLATES
+from helpers.lm import EMBEDDED, load_tokens, model_folder
+from helpers.runs import save_artifact
 
 SEED = 4
 EACH = 18

@@ -25,14 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from helpers.corpus import load_tokens
-from helpers.lm import activations, cross_entropy, load_lm
-from helpers.metrics import evaluate, loss_recovered
-from helpers.sae import SAE, RescaleShift, build, load, save
-from helpers.store import artifact, atomic, cache_dir, hardware, save_artifact
-from helpers.sweep import key_of, sweep
-from helpers.training import train
-from helpers.weights import model_folder
+from helpers.lm import activations, cross_entropy, load_lm, load_tokens, model_folder
+from helpers.runs import artifact, atomic, cache_dir, hardware, key_of, save_artifact, sweep
+from helpers.sae import SAE, RescaleShift, build, evaluate, load, loss_recovered, save, train
 
 from .harvest import SITES, Activations
 

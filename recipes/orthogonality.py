@@ -20,14 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from helpers.corpus import load_tokens
 from helpers.geometry import kth_largest_cosine
-from helpers.metrics import feature_recovery, fvu, l0
-from helpers.sae import build
-from helpers.store import save_artifact
-from helpers.sweep import sweep
-from helpers.toy import SparseFeatures
-from helpers.training import train
+from helpers.lm import load_tokens
+from helpers.runs import save_artifact, sweep
+from helpers.sae import SparseFeatures, build, feature_recovery, fvu, l0, train
 
 from . import gated_sweep
 from .absorption import absorption

@@ -20,26 +20,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from helpers.corpus import load_tokens
-from helpers.geometry import kth_largest_cosine, nearest_neighbours
-from helpers.metrics import evaluate
-from helpers.packing import descend
-from helpers.penalties import TERMS, neighbour_name, neighbour_penalty
-from helpers.sae import SAE, build
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
-from helpers.toy import SparseFeatures
-from helpers.training import train
+from helpers.geometry import descend, kth_largest_cosine, nearest_neighbours
+from helpers.lm import load_tokens
+from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.sae import SAE, NeighbourCosine, SparseFeatures, build, evaluate, train
 
 from .gated_sweep import BATCH, LR, data
 
 SITE = "blocks.6.hook_mlp_out"
-ARMS = {
-    "all": TERMS,
-    "no mean": ("mean max", "max max"),
-    "no mean max": ("mean", "max max"),
-    "no max max": ("mean", "mean max"),
-    "none": (),
+ARMS = {  # weights of the penalty's terms: mean, mean max, max max
+    "all": {},
+    "no mean": {"mean": 0.0},
+    "no mean max": {"mean_max": 0.0},
+    "no max max": {"max_max": 0.0},
+    "none": None,
 }
 STRENGTH = {"toy": 0.03, "model": 0.03}
 STRENGTHS = (0.003, 0.01, 0.1, 0.3, 1.0)
@@ -48,7 +42,7 @@ LATENTS, DIMENSIONS, FEATURES = 1024, 64, 256
 ALONE = ((512, 32), (1024, 64), (2048, 128), (4096, 256))
 SEEDS = 5
 FIELDS = ("structure", "ratio", "n", "d", "arm", "absolute", "strength", "seed", "steps")
-VERSION = 1  # raise it when a change makes kept runs incomparable
+VERSION = 2  # raise it when a change makes kept runs incomparable
 
 
 def toy(seed: int, structure: str) -> SparseFeatures:
@@ -59,8 +53,8 @@ def toy(seed: int, structure: str) -> SparseFeatures:
 
 def hyper(where: str, arm: str, absolute: bool, strength: float) -> dict:
     given = {"sparsity": SPARSITY[where]}
-    if ARMS[arm]:
-        given |= {"orthogonality": strength, "penalty": neighbour_name(ARMS[arm], absolute)}
+    if ARMS[arm] is not None:
+        given |= {"orthogonality": strength, "penalty": NeighbourCosine(**ARMS[arm], absolute=absolute)}
     return given
 
 
@@ -98,7 +92,7 @@ def run_model(ratio: int, arm: str, absolute: bool, strength: float, seed: int, 
 def run_alone(n: int, d: int, arm: str, absolute: bool, seed: int, steps: int) -> dict:
     """Only the regulariser, from random rows: what it would do if nothing held it."""
     begun = time.process_time()
-    penalty = neighbour_penalty(ARMS[arm], absolute, queries=n)
+    penalty = NeighbourCosine(**ARMS[arm], absolute=absolute, queries=n)
     rows = descend(penalty, n, d, steps, generator=torch.Generator().manual_seed(seed))
     return neighbours(rows, absolute) | {"seconds": round(time.process_time() - begun)}
 
@@ -127,7 +121,7 @@ def toy_grid(reduced: bool) -> list[dict]:
     """Hierarchical features: every arm, its strength, |cos|. Independent features: the arms that matter."""
 
     def point(arm, seed, structure="hierarchical", absolute=False, strength=STRENGTH["toy"]):
-        strength = strength if ARMS[arm] else 0.0
+        strength = strength if ARMS[arm] is not None else 0.0
         return {
             "structure": structure, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": 1500
         }  # fmt: skip
@@ -136,7 +130,7 @@ def toy_grid(reduced: bool) -> list[dict]:
     if reduced:
         return main
     swept = [point(arm, 0, strength=w) for w in STRENGTHS for arm in ("all", "no max max")]
-    absolute = [point(arm, seed, absolute=True) for seed in range(3) for arm in ARMS if ARMS[arm]]
+    absolute = [point(arm, seed, absolute=True) for seed in range(3) for arm in ARMS if arm != "none"]
     return main + swept + absolute + [point(arm, s, "independent") for s in range(3) for arm in ("all", "none")]
 
 
@@ -162,7 +156,7 @@ def model_grid() -> list[dict]:
     """
 
     def point(ratio, arm, steps, strength=STRENGTH["model"], seed=0, absolute=False):
-        strength = strength if ARMS[arm] else 0.0
+        strength = strength if ARMS[arm] is not None else 0.0
         return {
             "ratio": ratio, "arm": arm, "absolute": absolute, "strength": strength, "seed": seed, "steps": steps
         }  # fmt: skip

@@ -22,11 +22,8 @@ import time
 import pandas as pd
 import torch
 
-from helpers.interventions import key_input
-from helpers.rescaling import TEMPLATES, centroid, definition_run, divergence, write
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
-from helpers.two_heads import FAR, find_heads
+from helpers.definitions import FAR, TEMPLATES, centroid, definition_run, divergence, find_heads, key_input, write
+from helpers.runs import cache_dir, save_artifact, sweep
 
 from .rescaling_tests import Bench, model, tag, test, words_of
 

@@ -10,33 +10,34 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from helpers.interventions import (
-    add,
-    at,
-    freeze_norm,
-    head_writes,
-    key_input,
-    multiply,
-    patch_pattern,
-    replace,
-    scale_head,
-    set_head,
-    write_hook,
-    z_hook,
-)
-from helpers.lm import load_lm
-from helpers.rescaling import (
+from helpers.definitions import (
+    FAR,
     TEMPLATES,
     Prompts,
+    add,
+    at,
+    attention_to,
+    chosen,
     definition_run,
     divergence,
     embeddings,
     encode,
+    freeze_norm,
+    head_writes,
     information,
+    key_input,
+    multiply,
+    patch_pattern,
+    pattern_hook,
+    replace,
+    scale_head,
+    set_head,
     transferred,
+    write_hook,
+    z_hook,
 )
-from helpers.store import artifact
-from helpers.two_heads import FAR, attention_to, chosen, pattern_hook
+from helpers.lm import load_lm
+from helpers.runs import artifact
 
 OTHER = (10.0, 1000.0)  # scales besides FAR at which the main tests are repeated
 DRAWS = 3  # of other heads, as controls

@@ -28,8 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.lm import activations, load_lm
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
+from helpers.runs import cache_dir, save_artifact, sweep
 
 ARMS = ("none", "gate", "frozen")
 SEEDS = range(2, 12)  # 0 and 1 were trial runs, in which prompt, learning rate and lengths were chosen

@@ -20,9 +20,8 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, StaticCache
 
-from helpers.progress import progress
-from helpers.store import atomic, cache_dir, save_artifact
-from helpers.weights import model_folder
+from helpers.lm import model_folder
+from helpers.runs import atomic, cache_dir, progress, save_artifact
 
 CTX, SHARD, SEED = 128, 256, 20240424
 STARTS = ("<|endoftext|>", "<|im_start|>user\n")

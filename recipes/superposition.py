@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.readout import directions, monte_carlo, pieces, tally
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import key_of, sweep
+from helpers.runs import cache_dir, key_of, save_artifact, sweep
+from helpers.superposition import directions, monte_carlo, pieces, tally
 
 MILLION = 10**6
 N, M = 128, 1024  # sizes of the comparison of readouts

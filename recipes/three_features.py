@@ -21,10 +21,8 @@ import pandas as pd
 import torch
 
 from helpers.composition import COMPOSED, SEPARATE, amplitudes, encoder, expected_loss, label
-from helpers.instances import encode, stack, train_together
-from helpers.sae import build
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
+from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.sae import build, encode_together, stack, train_together
 
 L1_ARMS = ("standard", "expanded", "gated", "gated_shared_bias")
 K_ARMS = ("topk", "batchtopk", "matryoshka")
@@ -130,12 +128,12 @@ def judge(many, rows: list[dict]) -> list[dict]:
     ``loss`` is ``‖x - x_hat‖² + λ‖f‖₁`` with the run's own codes, ``loss_decoder`` the same with the best codes for its
     decoder (both for the L1 arms only); ``error`` is the squared error, ``l0`` the number of active latents.
     """
-    fires = (encode(many, PATTERNS[1:]) > 0).any(1).numpy()
+    fires = (encode_together(many, PATTERNS[1:]) > 0).any(1).numpy()
     found = []
     for width in sorted({row.get("width", 0.0) for row in rows}):
         where = [i for i, row in enumerate(rows) if row.get("width", 0.0) == width]
         x = np.vstack([np.zeros(3), amplitudes(1, width)[0]])
-        codes = encode(many, torch.tensor(x, dtype=torch.float32))
+        codes = encode_together(many, torch.tensor(x, dtype=torch.float32))
         errors = (torch.tensor(x) - codes @ many.W_dec - many.b_dec).pow(2).sum(-1).numpy()
         gates = codes if not hasattr(many, "r_mag") else torch.relu(many.pre(torch.tensor(x, dtype=torch.float32)))
         for i in where:

@@ -14,12 +14,18 @@ import time
 
 import torch
 
-from helpers.metrics import dead_fraction, feature_recovery, fvu, l0, reconstruction_bias
-from helpers.sae import RescaleShift, build
-from helpers.store import cache_dir, save_artifact
-from helpers.sweep import sweep
-from helpers.toy import SparseFeatures
-from helpers.training import train
+from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.sae import (
+    RescaleShift,
+    SparseFeatures,
+    build,
+    dead_fraction,
+    feature_recovery,
+    fvu,
+    l0,
+    reconstruction_bias,
+    train,
+)
 
 TOYS = ("independent", "correlated", "hierarchical", "bimodal")
 ARMS = ("standard", "expanded", "gated", "gated_shared_bias", "rescale_shift", "jumprelu")

@@ -3,7 +3,7 @@
     python tools/execute.py            # all notebooks
     python tools/execute.py notebooks/01_gated_vs_expanded.ipynb
 
-Afterwards the README's table of verdicts is written anew from the numbers the notebooks glued.
+Afterwards the numbers that cells published are written into the prose that quotes them, and the README's table anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from helpers.explore import shrunk  # noqa: E402
+from helpers.page import shrunk, slim  # noqa: E402
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -39,6 +39,8 @@ def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "image/png" in output.get("data", {}):
                 small = shrunk(base64.b64decode(output.data["image/png"]), COLOURS)
                 output.data["image/png"] = base64.b64encode(small).decode()
+            if "image/svg+xml" in output.get("data", {}):
+                output.data["image/svg+xml"] = slim(output.data["image/svg+xml"])
     return notebook
 
 
@@ -62,8 +64,10 @@ def main(arguments: list[str]) -> None:
         print(f"{path.name} … ", end="", flush=True)
         execute(path)
         print(f"{time.perf_counter() - start:.0f} s")
+    import prose
     import readme
 
+    prose.write_values()
     readme.refresh()
 
 

@@ -1,15 +1,16 @@
-"""Write into the prose what the cells computed: every ``[old](#key)`` gets the value that its cell published.
+"""Prose and its numbers: write the values in, and say what is wrong with how a chapter is told.
 
-Prose is the Markdown of all notebooks, the pages in ``book/`` and the README. "Figure 4.2" and "Theorem 4.1" in links
-are written too. Running it twice changes nothing.
+    python tools/prose.py            # write the values that cells published into the text that quotes them
+    python tools/prose.py --check    # list what is wrong, in chapters that have an opening; exit 1 if anything is
 
-    python tools/prose.py            # write
-    python tools/prose.py --check    # exit 1 if some text says something else
+Fine print in ``<details>``, tables, code and mathematics are spared the rules for running text. A setting is stated as
+code or mathematics: `s = 100`, $s=100$.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,39 +21,171 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import chapters  # noqa: E402
 
+WORDS, SENTENCE_WORDS, SENTENCE_NUMBERS = 1800, 25, 2
+NAMES = re.compile(
+    r"\b(?:L0|L1|L2|A\d|E\d|D\d|f\d|GPT-\d|GPT-J|SmolLM2(?:-135M)?|Gemma-3(?:-270M)?|top-1|bfloat16|float\d\d)\b"
+)
+LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]*)(?:\s+\"[^\"]*\")?\)")
+BRACKET = re.compile(r"\([^()]*\d[^()]*\b(?:to|–|±)\s[^()]*\d[^()]*\)|±")
 
-def refresh(root: Path = ROOT, check: bool = False) -> list[Path]:
-    """Bring all prose up to date and return the files that were not. With ``check`` only look."""
-    values, names = chapters.index(root)
-    stale = []
-    for path in [*sorted((root / "book").glob("*.md")), root / "README.md"]:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = chapters.written(text, values, names)
-        if new != text:
-            stale.append(path)
-            if not check:
-                _replace(path, new)
-    for path in chapters.notebooks(root):
+
+def paths() -> list[Path]:
+    return [*sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), *sorted((ROOT / "book").glob("*.md"))]
+
+
+def write_values() -> list[Path]:
+    """Write present values into every link to a number; returns the files that changed."""
+    known, changed = chapters.all_numbers(), []
+    for path in paths():
+        if path.suffix == ".md":
+            text = path.read_text(encoding="utf-8")
+            new = chapters.with_values(text, known)
+            if new != text:
+                path.write_text(new, encoding="utf-8")
+                changed.append(path)
+            continue
         notebook = nbformat.read(path, as_version=4)
-        changed = False
+        before = [cell.source for cell in notebook.cells]
         for cell in notebook.cells:
-            new = chapters.written(cell.source, values, names) if cell.cell_type == "markdown" else cell.source
-            changed |= new != cell.source
-            cell.source = new
-        if changed:
-            stale.append(path)
-            if not check:
-                _replace(path, nbformat.writes(notebook) + "\n")
-    return stale
+            if cell.cell_type == "markdown":
+                cell.source = chapters.with_values(cell.source, known)
+        if before != [cell.source for cell in notebook.cells]:
+            temporary = path.with_suffix(".tmp")
+            nbformat.write(notebook, temporary)
+            os.replace(temporary, path)
+            changed.append(path)
+    return changed
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def prose(notebook) -> str:
+    """All Markdown of a notebook."""
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def unfolded(text: str) -> str:
+    """Without what is folded."""
+    return re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+
+
+def running(text: str) -> str:
+    """Running text only: no folds, code, mathematics, tables, headings' marks or pictures."""
+    text = unfolded(text)
+    for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"<[^>]*>", r"!\[[^\]]*\]\([^)]*\)"):
+        text = re.sub(pattern, "¤", text, flags=re.DOTALL)
+    return "\n".join(line for line in text.splitlines() if not line.lstrip("> ").startswith("|"))
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of running text, each with its links as they stand."""
+    found = []
+    for block in re.split(r"\n\s*\n|\n(?=[-*>#\d])", running(text)):
+        flat = " ".join(block.split())
+        found += re.split(r"(?<=[.!?:;])[*\")]*\s+(?=[A-ZÀ-Þ\[*“¤(])", flat)
+    return [sentence for sentence in found if sentence.strip(" >#*-")]
+
+
+def stale_values(notebook, known: dict[str, dict]) -> list[str]:
+    found = []
+    for match in chapters.NUMBER.finditer(prose(notebook)):
+        if match["key"] in known and known[match["key"]]["text"] != match["text"]:
+            found.append(f"{match['key']} is {known[match['key']]['text']!r}, the text says {match['text']!r}")
+    return found
+
+
+def typed_digits(notebook) -> list[str]:
+    """Digits in prose that no cell computed: outside links, code, mathematics, sources and names."""
+    text = prose(notebook)
+    for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"<[^>]*>"):
+        text = re.sub(pattern, " ", text, flags=re.DOTALL)
+    text = NAMES.sub(" ", LINK.sub(" ", text))
+    text = re.sub(r"(?m)^#\s+\d+\s·", "# ", text)  # the chapter's own number
+    text = re.sub(r"(?m)^\s*\d+\.\s", "", text)  # a list
+    return [f"{found!r} is typed by hand" for found in re.findall(r"\S*\d\S*", text)]
+
+
+def dangling_links(notebook, names: set[str]) -> list[str]:
+    targets = [target for _, target in LINK.findall(prose(notebook)) if target.startswith("#")]
+    return [f"{target} names nothing" for target in targets if target[1:] not in names]
+
+
+def crowded_sentences(notebook) -> list[str]:
+    found = []
+    for sentence in sentences(prose(notebook)):
+        count = len(chapters.NUMBER.findall(sentence))
+        if count > SENTENCE_NUMBERS:
+            found.append(f"{count} numbers in one sentence: {sentence[:90]}…")
+        if BRACKET.search(LINK.sub(lambda m: m[1], sentence)):
+            found.append(f"an interval in running text: {sentence[:90]}…")
+    return found
+
+
+def too_long(notebook) -> list[str]:
+    count = len(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", LINK.sub(lambda m: m[1], running(prose(notebook)))))
+    return [f"{count} words outside folds; at most {WORDS}"] if count > WORDS else []
+
+
+def opening_faults(notebook) -> list[str]:
+    marked = {
+        tag: [c for c in notebook.cells if tag in chapters.tags(c)] for tag in ("opening", "answer-figure", "drawing")
+    }
+    found = [f"{len(cells)} cells tagged {tag}; expected one" for tag, cells in marked.items() if len(cells) != 1]
+    if not marked["opening"]:
+        return found
+    match = chapters.OPENING.match(marked["opening"][0].source)
+    if not match:
+        return [*found, "the opening does not begin with a stance in bold and a sentence"]
+    if match["stance"] not in chapters.STANCES:
+        found.append(f"stance {match['stance']!r}; expected one of {', '.join(chapters.STANCES)}")
+    words = LINK.sub(lambda m: m[1], match["sentence"]).split()
+    if len(words) > SENTENCE_WORDS:
+        found.append(f"the opening's sentence has {len(words)} words; at most {SENTENCE_WORDS}")
+    if len(chapters.NUMBER.findall(match["sentence"])) > SENTENCE_NUMBERS:
+        found.append("the opening's sentence has more than two numbers")
+    return found
+
+
+def roles_and_fences(notebook) -> list[str]:
+    found = re.findall(r"\{[\w:-]+\}`[^`]*`|^\s*(?:`{3,}|:{3,})\s*\{[^}]*\}", prose(notebook), flags=re.MULTILINE)
+    return [f"{mark!r} shows only on the site" for mark in found]
+
+
+def link_names(notebook) -> set[str]:
+    """All that a link of this notebook may name."""
+    import told
+    from pybtex.database import parse_file
+
+    names = set(chapters.all_numbers()) | set(chapters.numbers(notebook)) | set(told.glossary(ROOT))
+    names |= set(parse_file(ROOT / "book" / "references.bib").entries)
+    text = prose(notebook)
+    names |= {told.slug(heading) for heading in re.findall(r"(?m)^#+\s+(.+)$", text)}
+    for kind, name in re.findall(r"(?m)^>\s*\*\*(\w+)\.?\*\*\s*(?:\(([^)]*)\))?", text):
+        names.add(told.slug(f"{kind} {name}") if name else told.slug(f"{kind} 1"))
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in notebook.cells]
+    return names | {name for name in figures if name}
+
+
+def faults(notebook) -> list[str]:
+    """All that is wrong with how a chapter is told."""
+    known = {**chapters.all_numbers(), **chapters.numbers(notebook)}
+    return [
+        *stale_values(notebook, known), *typed_digits(notebook), *dangling_links(notebook, link_names(notebook)),
+        *crowded_sentences(notebook), *too_long(notebook), *opening_faults(notebook), *roles_and_fences(notebook),
+    ]  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" not in arguments:
+        for path in write_values():
+            print(f"wrote values into {path.relative_to(ROOT)}")
+        return 0
+    wrong = 0
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for fault in faults(notebook) if chapters.converted(notebook) else []:
+            print(f"{path.name}: {fault}")
+            wrong += 1
+    return wrong > 0
 
 
 if __name__ == "__main__":
-    stale = refresh(check="--check" in sys.argv)
-    if "--check" in sys.argv and stale:
-        sys.exit(f"run `python tools/prose.py`: {', '.join(path.name for path in stale)} differ from the cells")
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Write the computed parts of the README: verdicts from the notebooks' glued outputs, benchmarks from their report.
+"""Write the computed parts of the README: answers from the chapters' openings, benchmarks from their report.
 
 Each part lies between ``<!-- name -->`` and ``<!-- /name -->``. The README's picture is the output of the cell that
 is tagged ``readme-picture``.
@@ -9,7 +9,6 @@ is tagged ``readme-picture``.
 
 from __future__ import annotations
 
-import ast
 import base64
 import re
 import sys
@@ -18,52 +17,24 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
-THREADS = [  # number, title, notebook
-    (1, "Gated against expanded", "01_gated_vs_expanded"),
-    (2, "Feature orthogonality", "02_feature_orthogonality"),
-    (3, "Superposition noise", "03_superposition_noise"),
-    (4, "Token definitions under rescaling", "04_token_definitions"),
-    (5, "A reviewer in an RL loop", "05_reviewer_in_the_loop"),
-    (6, "Three features and composition", "06_three_features"),
-    (7, "Peaks at 0.05 and 0.3", "07_nearest_neighbour_peaks"),
-    (8, "Dashboards for the whole model", "08_feature_dashboards"),
-    (9, "Resolution of singularities", "09_resolution_of_singularities"),
-]
+import chapters  # noqa: E402
 
 REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md", "geometry.md")]
 
 
-def glued(notebook: Path) -> dict[str, str]:
-    """Every glued value of an executed notebook, as text."""
-    values = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        for output in cell.get("outputs", []):
-            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            for mime, data in output.get("data", {}).items() if key else ():
-                if mime.removeprefix("application/papermill.record/") == "text/plain":
-                    values[key] = _unquoted(data)
-    return values
-
-
-def _unquoted(text: str) -> str:
-    """``'a string'`` as IPython shows it, without its quotes."""
-    try:
-        value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
-    return value if isinstance(value, str) else text
-
-
 def verdicts() -> str:
-    rows = ["| | Thread | Verdict |", "|---|---|---|"]
-    for number, title, name in THREADS:
-        path = ROOT / "notebooks" / f"{name}.ipynb"
-        if path.exists():
-            verdict = glued(path).get(f"ch{number:02d}_verdict", "open")
-            rows.append(f"| {number} | [{title}](notebooks/{name}.ipynb) | {verdict} |")
-        else:
-            rows.append(f"| {number} | {title} | open |")
+    """A line a thread: stance and sentence, or the verdict in the old form, or *open*."""
+    rows = ["| | Thread | Answer |", "|---|---|---|"]
+    for thread in chapters.threads():
+        if not thread.path.exists():
+            rows.append(f"| {thread.number} | {thread.title} | open |")
+            continue
+        told = chapters.chapter(thread.path)
+        sentence = chapters.NUMBER.sub(lambda match: match["text"], told.sentence)
+        answer = f"**{told.stance}.** {sentence}" if told.stance else told.verdict or "open"
+        rows.append(f"| {thread.number} | [{thread.title}](notebooks/{thread.notebook}.ipynb) | {answer} |")
     return "\n".join(rows)
 
 

@@ -6,20 +6,21 @@
 SOURCE = """\
 ADDRESS = ""  # where the book's repository is; filled in when the book is published
 
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 here = Path.cwd()
-home = next((p for p in [here, *here.parents, here / "open-threads"] if (p / "helpers" / "lm.py").exists()), None)
+home = next((p for p in [here, *here.parents, here / "open-threads"] if (p / "helpers" / "lm").is_dir()), None)
 if home is None and importlib.util.find_spec("helpers") is None:
     if not ADDRESS:
         raise ModuleNotFoundError("Run this notebook inside a clone of its repository, or `pip install` that first.")
     home = here / "open-threads"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", ADDRESS, str(home)], check=True)
     keep = home / "keep.txt"  # whatever torch is here stays
-    torch = importlib.util.find_spec("torch") and __import__("torch").__version__
+    torch = importlib.util.find_spec("torch") and importlib.metadata.version("torch")
     keep.write_text(f"torch=={torch}\\n" if torch else "")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(keep), "--editable", str(home)]
     subprocess.run(install, check=True)

@@ -1,157 +1,181 @@
-"""Every number can be questioned: ``[59%](#ch01_share_resid)`` becomes a number with its interval, coverage and null.
+"""What links, quotes and openings become on the site, so that one file reads well everywhere.
 
-The same link names a source by its key in ``references.bib`` and a term by its name in the glossary. (Figures, boxes and
-headings are found by MyST itself.) The page carries what there is to say beside the link: as a description for
-screen readers, in brackets where it is printed or scripts are off, and ``told.js`` shows it in a popover.
-What links to nothing is a warning, and so is a number whose text is not what its cell computed.
+* ``[59%](#ch01_share)``: a number that can be questioned. Hover, focus or tap shows its interval, what that covers, its
+  null and the way to its cell; without scripts and on paper the interval stands in brackets.
+* ``[Till 2024](#till2024true)``: a source of ``references.bib``; ``[shrinkage](#shrinkage)``: a term of the glossary.
+* ``> **Theorem** (twins). …``: a box, numbered by chapter, that ``#theorem-twins`` refers to.
+* A paragraph that begins with a stance in bold opens a chapter.
+
+A link that names nothing is left to MyST, which warns, so that a strict build fails.
 """
 
 from __future__ import annotations
 
-import json
+import html
 import re
-from html import escape
+from collections import Counter
 from pathlib import Path
 
 import chapters
 from docutils import nodes
-from sphinx import addnodes
-from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util import logging
+from pybtex.database import parse_file
+from sphinx.transforms import SphinxTransform
 
-logger = logging.getLogger(__name__)
-
-HIDDEN = {"remove-cell", "remove-input", "remove_input"}
+BOXES = ("Theorem", "Lemma", "Corollary", "Proof", "Exercise", "Verdict", "Prediction", "Rule", "Definition")
+NUMBERED = ("Theorem", "Lemma", "Corollary", "Exercise")
 
 
-class told(nodes.Inline, nodes.TextElement):
-    """A link with something to say: ``uri``, ``note`` (lines of text), ``way`` (what is at its end)."""
+class told(nodes.Inline, nodes.TextElement):  # noqa: N801 (docutils' way)
+    """A number, source or term; ``kind`` and ``key`` say which."""
 
 
-def load_numbers(app) -> None:
-    """Key → (page, record) of every number of the book, before any page is read."""
-    app.told_numbers = {}
-    for path in chapters.notebooks(Path(app.srcdir)):
-        for key, record in chapters.numbers(chapters.read(path)).items():
-            if key in app.told_numbers:
-                raise ValueError(f"{key} is published in {path.stem} and in {app.told_numbers[key][0]}")
-            app.told_numbers[key] = (f"notebooks/{path.stem}", record)
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def prepare_notebook(app, docname: str, source: list[str]) -> None:
-    """Take the lines that numbers print off the page, and let the answer's picture follow its sentence."""
-    if not Path(app.env.doc2path(docname)).suffix == ".ipynb":
-        return
-    notebook = chapters.joined(json.loads(source[0]))
-    for cell in notebook["cells"]:
-        if records := chapters.published(cell):
-            cell["outputs"] = [o for o in cell["outputs"] if chapters.MIME not in o.get("data", {})]
-            cell["metadata"]["told"] = [record["key"] for record in records]
-            if HIDDEN & set(chapters.tags(cell)):
-                logger.warning("%s: a cell that publishes a number is not shown; use hide-input", records[0]["key"])
-    cells = notebook["cells"]
-    places = {tag: i for i, cell in enumerate(cells) for tag in chapters.tags(cell)}
-    if "opening" in places and places["opening"] < (answer := places.get("answer-figure", -1)):
-        between = cells[places["opening"] + 1 : answer]
-        if all(cell["cell_type"] == "code" for cell in between):
-            cells.insert(places["opening"] + 1, cells.pop(answer))
-    source[0] = json.dumps(notebook)
+def glossary(root: Path) -> dict[str, tuple[str, str]]:
+    """Slug of each term → where it is on the glossary's page, and what it means, as plain text."""
+    text = (root / "book" / "glossary.md").read_text(encoding="utf-8")
+    body = text[text.index("{glossary}") :].split("\n", 1)[1]
+    terms = re.findall(r"^(\S[^\n]*)\n((?:[ \t]+\S[^\n]*\n?)+)", body, flags=re.MULTILINE)
+    return {slug(term): ("term-" + re.sub(r"[^\w]+", "-", term), plain_text(meaning)) for term, meaning in terms}
 
 
-def mark_cells(app, doctree) -> None:
-    """Give a cell's place on the page the keys of its numbers as ids."""
-    for cell in doctree.findall(nodes.container):
-        cell["ids"] += cell.get("cell_metadata", {}).get("told", [])
+def plain_text(markdown: str) -> str:
+    text = re.sub(r"\{\w+\}`([^`]*)`|[*`$]", lambda m: "" if m[1] else "", " ".join(markdown.split()))
+    return re.sub(r"\s+([.,;])", r"\1", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text))
 
 
-def collect_terms(app, doctree) -> None:
-    """Slug → (term, first paragraph) of each entry of a glossary on this page."""
-    terms = app.env.__dict__.setdefault("told_terms", {})
-    for item in doctree.findall(nodes.definition_list_item):
-        if isinstance(item.parent.parent, addnodes.glossary):
-            text = item[-1].deepcopy()
-            for cited in [node for node in text.findall(addnodes.pending_xref) if node.get("refdomain") == "cite"]:
-                cited.parent.remove(cited)
-            for term in item.findall(nodes.term):
-                terms[chapters.slug(term.astext())] = (term.astext(), re.sub(r"\s+", " ", text[0].astext()))
+def sources(root: Path) -> dict[str, str]:
+    """Key of each source → authors, title and year."""
+    found = {}
+    for key, entry in parse_file(root / "book" / "references.bib").entries.items():
+        people = [" ".join(p.last_names) for p in entry.persons.get("author", [])]
+        who = people[0] + " et al." if len(people) > 3 else ", ".join(people)
+        title = re.sub(r"[{}\\]", "", entry.fields.get("title", ""))
+        found[key] = re.sub(r"[{}\\'\"]", "", who) + f": {title} ({entry.fields.get('year', 'no year')})"
+    return found
 
 
-class Links(SphinxPostTransform):
-    """Resolve links to numbers, sources and terms; leave the others to MyST, which comes next."""
+def begins_bold(paragraph: nodes.paragraph) -> nodes.strong | None:
+    """The bold words that a paragraph begins with; empty text that the parser leaves before them is dropped."""
+    while paragraph.children and not paragraph.children[0].astext():
+        del paragraph[0]
+    first = paragraph.children[0] if paragraph.children else None
+    return first if isinstance(first, nodes.strong) else None
 
-    default_priority = 8
 
-    def run(self, **kwargs) -> None:
-        self.sources = {citation.key: citation for citation in self.env.get_domain("cite").citations}
-        for link in list(self.document.findall(addnodes.pending_xref)):
-            if link["reftype"] != "myst" or link.get("refdomain") == "doc":
+class Tell(SphinxTransform):
+    """Before references are resolved: links to numbers, sources and terms; quotes; the opening."""
+
+    default_priority = 300
+
+    def apply(self, **kwargs) -> None:
+        app, document = self.app, self.document
+        for link in list(document.findall(nodes.reference)):
+            if link.get("id_link"):
+                self.link(app.told_index, link)
+        self.boxes(document)
+        for paragraph in document.findall(nodes.paragraph):
+            first = begins_bold(paragraph)
+            if first is not None and first.astext().rstrip(".") in chapters.STANCES:
+                paragraph["classes"].append("opening")
+                first["classes"].append("stance")
+        self.cells(document)
+
+    @staticmethod
+    def link(index: dict, link: nodes.Element) -> None:
+        key = link["refuri"][1:]
+        for kind in ("number", "source", "term"):
+            if key in index[kind]:
+                link.replace_self(told("", "", *link.children, kind=kind, key=key))
+
+    def boxes(self, document: nodes.document) -> None:
+        chapter = re.match(r"notebooks/0?(\d+)_", self.env.docname)
+        count = Counter()
+        for quote in list(document.findall(nodes.block_quote)):
+            head = quote.children[0] if quote.children else None
+            strong = begins_bold(head) if isinstance(head, nodes.paragraph) else None
+            if strong is None or strong.astext().rstrip(".") not in BOXES:
                 continue
-            for find in (self.number, self.source, self.term):
-                if found := find(link, link["reftarget"]):
-                    made = told("", "", *link[0].children, **found)
-                    link.replace_self(made)
-                    break
-        for n, node in enumerate(self.document.findall(told), 1):
-            node["note_id"] = f"told-{n}"
+            kind = strong.astext().rstrip(".")
+            after = head.children[1] if len(head.children) > 1 else nodes.Text("")
+            name = re.match(r"\s*\(([^)]*)\)\.?\s*", after.astext()) if isinstance(after, nodes.Text) else None
+            if name and isinstance(after, nodes.Text):
+                head.replace(after, nodes.Text(after.astext()[name.end() :]))
+            elif isinstance(after, nodes.Text):
+                head.replace(after, nodes.Text(re.sub(r"^\.?\s+", "", after.astext())))
+            number = ""
+            if kind in NUMBERED and chapter:
+                count[kind] += 1
+                number = f" {chapter[1]}.{count[kind]}"
+            label = slug(f"{kind} {name[1]}") if name else slug(f"{kind} {count[kind] or 1}")
+            box = nodes.container(classes=["told-box", kind.lower()], names=[label])
+            document.note_explicit_target(box)
+            title = nodes.paragraph(classes=["told-title"])
+            title += nodes.strong(text=f"{kind}{number}")
+            if name:
+                title += nodes.Text(f" ({name[1]})")
+            head.remove(strong)
+            box += [title, *([head] if head.astext().strip() else []), *quote.children[1:]]
+            quote.replace_self(box)
 
-    def uri(self, docname: str, place: str) -> str:
-        if docname == self.env.docname:
-            return f"#{place}"
-        return f"{self.app.builder.get_relative_uri(self.env.docname, docname)}#{place}"
-
-    def number(self, link, key: str) -> dict | None:
-        if key not in self.app.told_numbers:
-            return None
-        docname, record = self.app.told_numbers[key]
-        if link.astext() != record["value"]:
-            said = (key, link.astext(), record["value"])
-            logger.warning("#%s is told as %r, its cell says %r: run tools/prose.py", *said, location=link)
-        spread = f"{record['level']} interval over {record['covers']}" if "interval" in record else "Interval"
-        note = [(spread, record.get("interval") or f"none ({record['covers']})")]
-        if "null" in record:
-            note.append(("If there were nothing", record["null"]))
-        here = "" if docname == self.env.docname else f" in chapter {int(docname.split('/')[1][:2])}"
-        way = f"The cell that computed it{here}"
-        kept = {"brackets": record["interval"]} if "interval" in record else {}
-        return {"uri": self.uri(docname, key), "note": note, "way": way, "classes": ["told-number"], **kept}
-
-    def source(self, link, key: str) -> dict | None:
-        if not (citation := self.sources.get(key)):
-            return None
-        text = re.sub(r"\s+", " ", citation.formatted_entry.text.render_as("text"))
-        uri = self.uri(citation.bibliography_key.docname, citation.citation_id)
-        return {"uri": uri, "note": [("", text)], "way": "In the references", "classes": ["told-source"]}
-
-    def term(self, link, slug: str) -> dict | None:
-        if not (entry := getattr(self.env, "told_terms", {}).get(slug)):
-            return None
-        docname, place = self.env.get_domain("std").objects["term", entry[0]]
-        uri = self.uri(docname, place)
-        return {"uri": uri, "note": [(entry[0], entry[1])], "way": "In the glossary", "classes": ["told-term"]}
+    def cells(self, document: nodes.document) -> None:
+        """A place to point at in every cell that published numbers."""
+        for cell in document.findall(nodes.container):
+            keys = self.app.told_index["cells"].get((self.env.docname, cell.get("cell_index")), [])
+            if keys and cell.get("nb_element") == "cell_code":
+                cell["ids"].append(f"cell-{cell['cell_index']}")
+                cell["classes"].append("numbers-cell")
 
 
-def visit_told(self, node) -> None:
-    classes = " ".join(["told", *node["classes"]])
-    about = f'aria-describedby="{node["note_id"]}" data-way="{escape(node["way"])}"'
-    self.body.append(f'<a class="{classes}" href="{escape(node["uri"])}" {about}>')
+def resolve(app, doctree, docname) -> None:
+    """Write what a number, source or term shows, now that it is known where everything is."""
+    index, here = app.told_index, docname
+    cited = {c.key: c for c in app.env.get_domain("cite").citations}
+    for i, node in enumerate(list(doctree.findall(told))):
+        kind, key = node["kind"], node["key"]
+        said, words = node.astext(), []
+        if kind == "number":
+            made = index["number"][key]
+            target = uri(app, here, made["page"], f"cell-{made['cell']}")
+            words = [("interval", made["interval"]), ("covers", made["covers"])]
+            words += [("null", f"If there were nothing: {made['null']}")] if made["null"] else []
+            way = "How it was computed"
+        elif kind == "source":
+            citation = cited.get(key)
+            target = uri(app, here, "book/references", citation.citation_id if citation else "")
+            words, way = [("covers", index["source"][key])], "In the references"
+        else:
+            place, meaning = index["term"][key]
+            target, words, way = uri(app, here, "book/glossary", place), [("covers", meaning)], "In the glossary"
+        more = "".join(f'<span class="{name}">{html.escape(text)}</span> ' for name, text in words if text)
+        link = f'<a href="{html.escape(target)}" aria-describedby="told-{i}">{html.escape(said)}</a>'
+        more = f'{more}<span class="way">{way}</span>'
+        note = f'<span class="told-more" id="told-{i}" role="tooltip">{more}</span>'
+        raw = f'<span class="told {kind}">{link}{note}</span>'
+        node.replace_self(nodes.raw("", raw, format="html") if app.builder.format == "html" else nodes.Text(said))
 
 
-def depart_told(self, node) -> None:
-    lines = [f"<span>{escape(name)}{': ' if name else ''}<b>{escape(text)}</b></span>" for name, text in node["note"]]
-    shown = f'<span class="told-brackets"> ({escape(node["brackets"])})</span>' if "brackets" in node else ""
-    self.body.append(f'</a>{shown}<span class="told-note" id="{node["note_id"]}">{" ".join(lines)}</span>')
+def uri(app, here: str, page: str, anchor: str) -> str:
+    there = app.builder.get_relative_uri(here, page) if page != here else ""
+    return f"{there}#{anchor}" if anchor else there
 
 
-def as_it_is(self, node) -> None:
-    """Other formats show the text."""
+def read_index(app) -> None:
+    root = Path(app.srcdir)
+    known = chapters.all_numbers()
+    terms = glossary(root)
+    cells: dict[tuple, list] = {}
+    for key, made in known.items():
+        cells.setdefault((made["page"], made["cell"]), []).append(key)
+    app.told_index = {"number": known, "source": sources(root), "term": terms, "cells": cells}
 
 
 def setup(app) -> dict:
-    others = {name: (as_it_is, as_it_is) for name in ("latex", "text", "man", "texinfo")}
-    app.add_node(told, html=(visit_told, depart_told), **others)
-    app.add_post_transform(Links)
-    app.connect("builder-inited", load_numbers)
-    app.connect("source-read", prepare_notebook)
-    app.connect("doctree-read", mark_cells)
-    app.connect("doctree-read", collect_terms)
-    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+    app.add_node(told)
+    app.connect("builder-inited", read_index)
+    app.add_transform(Tell)
+    app.connect("doctree-resolved", resolve)
+    app.add_js_file("told.js", loading_method="defer")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

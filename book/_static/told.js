@@ -1,56 +1,41 @@
-// The popover of a number, a term or a source: by pointer, focus or tap; Escape closes. One element serves the page.
-addEventListener("DOMContentLoaded", () => {
-  const tip = document.createElement("div");
-  let owner, open, timer;
-  tip.id = "told";
-  tip.hidden = true;
-  document.body.append(tip);
-
-  const hide = () => { tip.hidden = true; owner = null; };
-  const show = (link) => {
-    clearTimeout(timer);
-    if (owner === link) return;
-    owner = link;
-    const way = document.createElement("a");
-    way.href = link.href;
-    way.tabIndex = -1; // the number itself is that link
-    way.textContent = link.dataset.way;
-    tip.replaceChildren(...document.getElementById(link.getAttribute("aria-describedby")).cloneNode(true).children, way);
-    tip.hidden = false;
-    const at = link.getClientRects()[0], room = document.documentElement.clientWidth - tip.offsetWidth - 8;
-    const below = at.bottom + tip.offsetHeight + 8 < innerHeight;
-    tip.style.left = scrollX + Math.max(8, Math.min(at.left, room)) + "px";
-    tip.style.top = scrollY + (below ? at.bottom + 2 : at.top - tip.offsetHeight - 2) + "px";
+// What stands behind a number, a source or a term: shown on hover, focus and tap; Escape, scrolling or leaving hides it.
+(() => {
+  const all = document.querySelectorAll(".told");
+  let shown = null;
+  let leaving = 0;
+  const hide = () => {
+    if (shown) shown.classList.remove("open");
+    shown = null;
   };
-  const near = (event) => event.target.closest?.("a.told, #told");
-  const on = (name, act) => document.addEventListener(name, act);
-
-  on("pointerover", (e) => {
-    const link = near(e);
-    if (e.pointerType === "touch" || !link) return;
-    link === tip ? clearTimeout(timer) : show(link);
-  });
-  on("pointerout", (e) => {
-    if (e.pointerType !== "touch" && near(e)) timer = setTimeout(hide, 250);
-  });
-  on("focusin", (e) => { if (e.target.matches("a.told")) show(e.target); });
-  on("focusout", hide);
-  on("pointerdown", (e) => { open = owner; if (!near(e)) hide(); });
-  on("click", (e) => {
-    const link = near(e);
-    if (e.pointerType === "touch" && link && link !== tip && open !== link) {
-      e.preventDefault(); // the first tap asks, the second goes there
-      show(link);
-    } else if (e.detail) hide();
-  });
-  on("keydown", (e) => { if (e.key === "Escape") hide(); });
-
-  const reveal = () => {
-    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const folds = [place?.closest("details"), place?.matches(".cell") && place.querySelector("details")].filter(Boolean);
-    for (const fold of folds) fold.open = true;
-    if (folds.length) place.scrollIntoView();
+  const show = (told) => {
+    clearTimeout(leaving);
+    if (told === shown) return;
+    hide();
+    shown = told;
+    told.classList.add("open");
+    const more = told.querySelector(".told-more");
+    const at = told.firstElementChild.getClientRects()[0];
+    const room = document.documentElement.clientWidth - more.offsetWidth - 8;
+    const below = at.bottom + 6 + more.offsetHeight < innerHeight;
+    more.style.left = `${Math.max(8, Math.min(at.left, room))}px`;
+    more.style.top = `${below ? at.bottom + 6 : at.top - more.offsetHeight - 6}px`;
   };
-  addEventListener("hashchange", reveal);
-  reveal();
-});
+  for (const told of all) {
+    told.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(told));
+    told.addEventListener("pointerleave", () => (leaving = setTimeout(() => told === shown && hide(), 200)));
+    told.addEventListener("focusin", () => show(told));
+    told.addEventListener("focusout", hide);
+    const link = told.firstElementChild;
+    let open = false;
+    link.addEventListener("pointerdown", () => (open = told === shown));
+    link.addEventListener("click", (event) => {
+      if (event.detail && !open) {
+        event.preventDefault(); // the first tap shows, the second goes
+        show(told);
+      }
+    });
+    told.querySelector(".told-more").addEventListener("click", () => link.click());
+  }
+  addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  addEventListener("scroll", hide, { passive: true });
+})();

@@ -1,5 +1,13 @@
-"""What a chapter may claim: a number, its interval, what the interval covers, and what chance would give."""
+"""What the data say and how sure that is: arms compared at equal sparsity, paired differences, intervals.
 
-from helpers.evidence.numbers import Number, number
+:func:`number` publishes a value from a cell together with its interval, what that covers, and its null.
+"""
 
-__all__ = ["Number", "number"]
+from .frontiers import at_l0, bootstrap_share, curves_of, mean_gain, overlap, share_closed
+from .intervals import interval, paired_difference, plain, with_interval
+from .numbers import MIME, Number, number
+
+__all__ = [
+    "MIME", "Number", "at_l0", "bootstrap_share", "curves_of", "interval", "mean_gain", "number", "overlap",
+    "paired_difference", "plain", "share_closed", "with_interval",
+]  # fmt: skip

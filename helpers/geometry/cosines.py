@@ -1,0 +1,125 @@
+"""Cosines between the rows of a dictionary, exact and streamed.
+
+The object is always ``rows (n, d_model)``, of any non-zero norms; a row's *k-th largest cosine* is the k-th largest of
+its n-1 cosines with the others. Memory is bounded by a chunk of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import matrix, whole
+from ..runs import progress
+
+
+def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
+    """``rows (n, d_model)`` scaled to norm 1, in their own precision (at least float32).
+
+    Raises ValueError for anything but a matrix of finite floating numbers, and for a row of zeros: it has no direction.
+    """
+    matrix(name, rows)
+    unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+    largest = torch.linalg.vector_norm(unit, float("inf"), dim=1, keepdim=True)  # first, so that no square overflows
+    for bad, what in ((~largest.isfinite(), "holds NaN or infinity"), (largest == 0, "is all zeros")):
+        if bad.any():
+            raise ValueError(f"{name}: row {int(bad[:, 0].nonzero()[0])} {what} ({int(bad.sum())} such rows)")
+    unit = unit / largest
+    for part in unit.split(4096):  # a norm in double precision takes a copy of its rows
+        part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
+    return unit
+
+
+def _cosines(
+    rows: Tensor, chunk: int, absolute: bool, width: int = 0, queries: Tensor | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """For each ``chunk`` of queries, the first, and its (absolute) cosines with all rows: ``(chunk, width or n)``.
+
+    A row's entry for itself, and any column past n, is -inf. The buffer is the same every time.
+    """
+    chunk = whole("chunk", chunk, 1)
+    unit = unit_rows(rows)
+    n = len(unit)
+    queries = torch.arange(n, device=unit.device) if queries is None else queries
+    buffer = unit.new_full((min(chunk, len(queries)), max(width, n)), -torch.inf)
+    for start in progress(range(0, len(queries), chunk), desc="cosines", delay=2):
+        own = queries[start : start + chunk]
+        part = unit[own]
+        block = buffer[: len(part)]
+        torch.mm(part, unit.T, out=block[:, :n])
+        if absolute:
+            block[:, :n].abs_()
+        block[torch.arange(len(own), device=own.device), own] = -torch.inf
+        yield start, block
+
+
+@torch.no_grad()
+def kth_largest_cosine(
+    rows: Tensor,
+    ks: Sequence[int] = (1, 10, 100),
+    absolute: bool = False,
+    chunk: int = 256,
+    queries: Tensor | None = None,
+) -> Tensor:
+    """For each row and each k, the k-th largest of its (absolute) cosines with the other rows: ``(n, len(ks))``.
+
+    With ``queries (m,)``, row numbers, for these rows only: ``(m, len(ks))``.
+
+    Exact, and streamed: memory is a normalised copy of ``rows`` and ``(chunk, n)`` cosines. Columns are dealt into
+    blocks; the K blocks with the largest maxima hold the K largest values, since each has one that is at least as large
+    as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked.
+
+    Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
+    """
+    matrix("rows", rows)
+    if not isinstance(ks, Sequence) or not ks:
+        raise ValueError(f"ks={ks!r}; expected a sequence of positive integers")
+    ks = [whole("ks", k, 1) for k in ks]
+    n, most = len(rows), max(ks)
+    if n <= most:
+        raise ValueError(f"rows has {n} rows, so {max(n - 1, 0)} cosines each; k={most} needs at least {most + 1} rows")
+    if queries is not None:
+        numbers = isinstance(queries, Tensor) and queries.dtype in (torch.int64, torch.int32)
+        if not numbers or queries.ndim != 1 or not len(queries) or queries.min() < 0 or queries.max() >= n:
+            seen = (
+                f"has shape {tuple(queries.shape)}, {queries.dtype}" if hasattr(queries, "dtype") else f"is {queries!r}"
+            )
+            raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
+    size = max(isqrt(max(n, 1) // most), 1)  # balances ranking n/size maxima against ranking most·size values
+    blocks = -(-n // size)
+    picked = torch.tensor([k - 1 for k in ks], device=rows.device)
+    out = []
+    for _, cosines in _cosines(rows, chunk, absolute, size * blocks, queries):
+        if size > 1:
+            dealt = cosines.view(len(cosines), size, blocks)
+            best = dealt.amax(1).topk(most, dim=1, sorted=False).indices
+            cosines = dealt.gather(2, best[:, None].expand(-1, size, -1)).flatten(1)
+        out.append(cosines.topk(most, dim=1).values.index_select(1, picked))
+    return torch.cat(out).clamp_(-1, 1)
+
+
+class Neighbours(NamedTuple):
+    """Each row's nearest other row: ``index (n,)``, and the ``cosine (n,)`` with it, signed."""
+
+    index: Tensor
+    cosine: Tensor
+
+
+@torch.no_grad()
+def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -> Neighbours:
+    """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first."""
+    matrix("rows", rows)
+    if len(rows) < 2:
+        raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")
+    index, cosine = [], []
+    for start, cosines in _cosines(rows, chunk, absolute):
+        best, where = cosines.max(1)
+        if absolute:
+            best *= (unit_rows(rows[start : start + len(best)]) * unit_rows(rows[where])).sum(1).sign()
+        index.append(where)
+        cosine.append(best)
+    return Neighbours(torch.cat(index), torch.cat(cosine).clamp_(-1, 1))

@@ -1,0 +1,102 @@
+"""Directions from where activations lie: better nulls than isotropic ones.
+
+Activations fill some directions far more than others. With ``Σ = cov(x)``: how many directions they fill
+(:func:`effective_dimension`), rows as they would be if all were filled alike (:func:`whitened`), noise that has mean
+and covariance of ``x`` and nothing else (:class:`GaussianLike`), and directions drawn from the covariance
+(:func:`covariance_directions`) or among the data points themselves (:func:`data_directions`). All take activations ``x
+(m, d_model)``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import all_finite, matrix, whole
+from .cosines import unit_rows
+
+
+@torch.no_grad()
+def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n unit directions drawn from N(0, cov(x)), for activations ``x (m, d_model)``: ``(n, d_model)`` in x's precision.
+
+    The null for "as aligned as directions must be, given where activations vary". The mean of x plays no part.
+    """
+    centred = _centred(x, n)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+    values = values.clamp_min(0).sqrt().to(generator.device)
+    draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
+    rows = unit_rows(draws.to(x.device) @ vectors.T, "directions")  # before rounding, which may overflow
+    return rows.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@torch.no_grad()
+def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n different rows of ``x (m, d_model)``, drawn at random, as unit directions seen from the mean of x.
+
+    The null for "as aligned as the data points themselves": unlike Gaussian directions it keeps clusters and repeats.
+    """
+    centred = _centred(x, n)
+    if n > len(x):
+        raise ValueError(f"n={n!r}; x has {len(x)} rows to draw from")
+    picked = torch.randperm(len(x), generator=generator, device=generator.device)[:n].to(x.device)
+    return unit_rows(centred[picked], "x minus its mean").to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _centred(x: Tensor, n: int) -> Tensor:
+    matrix("x", x)
+    if len(x) < 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) of two rows or more")
+    all_finite("x", x), whole("n", n, 1)
+    centred = x.double() - x.double().mean(0)
+    largest = centred.abs().max()
+    if largest <= 1e-12 * x.abs().max():
+        raise ValueError("x has no variance: all rows are equal, so it points nowhere")
+    return centred / 2.0 ** largest.log2().floor()  # exact; only directions matter, and no square overflows
+
+
+def _spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors (columns) of cov(x), in float64."""
+    matrix("x", x)
+    if len(x) <= x.shape[1]:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; expected more rows than columns, for a covariance of full rank"
+        )
+    all_finite("x", x)
+    values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(x.double().T)))
+    if values[0] <= 1e-12 * values[-1]:
+        raise ValueError(f"x does not vary in {int((values <= 1e-12 * values[-1]).sum())} of {len(values)} directions")
+    return values, vectors
+
+
+@torch.no_grad()
+def effective_dimension(x: Tensor) -> float:
+    """``(tr Σ)² / tr Σ²``: d_model if all directions vary alike, 1 if only one varies."""
+    values, _ = _spectrum(x)
+    return (values.sum() ** 2 / values.pow(2).sum()).item()
+
+
+@torch.no_grad()
+def whitened(rows: Tensor, x: Tensor) -> Tensor:
+    """``rows Σ^(-1/2)``, ``(n, d_model)``: the same rows in coordinates in which the activations vary alike.
+
+    Directions drawn from N(0, Σ) become isotropic: what is left of their cosines is more than the covariance's doing.
+    """
+    values, vectors = _spectrum(x)
+    all_finite("rows", matrix("rows", rows, d=len(values)))
+    return (rows.double() @ (vectors / values.sqrt()) @ vectors.T).to(rows.dtype)
+
+
+class GaussianLike:
+    """Normal noise with the mean and covariance of ``x``: ``sample(n, generator) -> (n, d_model)`` in x's precision."""
+
+    @torch.no_grad()
+    def __init__(self, x: Tensor):
+        values, vectors = _spectrum(x)
+        self.mean = x.double().mean(0).to(x.dtype)
+        self.root = ((vectors * values.sqrt()) @ vectors.T).to(x.dtype)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        n = whole("n", n, 1)
+        draws = torch.randn(n, len(self.root), generator=generator, dtype=self.root.dtype)
+        return self.mean + draws @ self.root

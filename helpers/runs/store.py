@@ -1,0 +1,145 @@
+"""Files: what the recipes made (``artifacts/``, hashed in ``manifest.json``) and what can be made again (the cache).
+
+Every write is atomic: a temporary neighbour is filled, then renamed over the target, under a lock.
+Every read of an artifact is checked against the SHA-256 in the manifest first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cache_dir() -> Path:
+    """The folder for what can be made again: ``$OPEN_THREADS_CACHE``, else the platform's cache folder."""
+    path = Path(os.environ.get("OPEN_THREADS_CACHE") or user_cache_dir("open-threads"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def artifacts_dir() -> Path:
+    """The folder of shipped artifacts: ``$OPEN_THREADS_ARTIFACTS``, else ``artifacts/`` beside the package."""
+    return Path(os.environ.get("OPEN_THREADS_ARTIFACTS") or ROOT / "artifacts")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of one file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is gone.
+
+    The caller may create a file or a folder there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        new = scratch / path.name
+        yield new
+        if not new.exists():
+            raise FileNotFoundError(f"nothing was written for {path}, so it stays as it was")
+        if path.is_dir():
+            os.rename(path, scratch / f"replaced {path.name}")
+        os.replace(new, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def manifest(folder: Path | None = None) -> dict[str, dict]:
+    """``manifest.json`` as a dict: artifact name → its files' hashes and how, when and where it was made."""
+    path = (folder or artifacts_dir()) / "manifest.json"
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise OSError(f"{path} is corrupt: {error}. Restore it with git.") from error
+
+
+def _home(name: str) -> Path:
+    """The folder whose manifest names it: what a reduced recipe made, ``reduced/…``, is not part of the project."""
+    return artifacts_dir() / "reduced" if name.startswith("reduced/") else artifacts_dir()
+
+
+def artifact(name: str) -> Path:
+    """Path of the artifact ``name`` (a file or a folder), after checking every hash.
+
+    Raises
+    ------
+    KeyError
+        ``name`` is not in the manifest.
+    OSError
+        A file is missing, or is not the one the manifest describes. The message names it.
+    """
+    entries = manifest(_home(name))
+    if name not in entries:
+        known = ", ".join(sorted(entries)) or "none yet"
+        raise KeyError(f"artifact name={name!r} is not in {_home(name) / 'manifest.json'}; known: {known}")
+    base = artifacts_dir()
+    for file, expected in entries[name]["sha256"].items():
+        path = base / file
+        if not path.exists():
+            raise OSError(f"artifact {name!r}: {path} is missing. Restore it with git, or run `make artifacts`.")
+        seen = sha256(path)
+        if seen != expected:
+            raise OSError(
+                f"artifact {name!r}: {path} is corrupt (sha256 {seen[:12]}…, manifest says {expected[:12]}…). "
+                "Restore it with git, or run `make artifacts`."
+            )
+    return base / name
+
+
+def save_artifact(name: str, write: Callable[[Path], object], **made) -> Path:
+    """Let ``write(path)`` produce a file or folder, move it to ``artifacts/name`` and record it in the manifest.
+
+    ``made`` is kept beside the hashes: say at least ``recipe`` (the command), ``seed`` and ``seconds``.
+    Where and when are added here.
+    """
+    if not name or name.startswith("/") or ".." in Path(name).parts:
+        raise ValueError(f"name={name!r}: expected a relative path inside artifacts/")
+    base, home = artifacts_dir(), _home(name)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".manifest.lock"):
+        with atomic(base / name) as path:
+            write(path)
+        entries = manifest(home)
+        entries[name] = {
+            "sha256": {str(f.relative_to(base)): sha256(f) for f in _files(base / name)},
+            "bytes": sum(f.stat().st_size for f in _files(base / name)),
+            "made": {"on": hardware(), "at": datetime.now(UTC).strftime("%Y-%m-%d"), **made},
+        }
+        with atomic(home / "manifest.json") as path:
+            path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    return base / name
+
+
+def hardware() -> str:
+    """The machine in a few words: processor, cores, torch version."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), cpu)
+    if torch.cuda.is_available():
+        cpu = f"{torch.cuda.get_device_name()} + {cpu}"
+    return f"{cpu}, {os.cpu_count()} cores, torch {torch.__version__}"

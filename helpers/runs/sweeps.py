@@ -1,0 +1,128 @@
+"""Many runs at once: the same call on this machine's processes, or on a Dask cluster by address.
+
+    table = sweep(run, grid)
+    table = sweep(run, grid, scheduler="tcp://host:8786")
+
+``run(**point)`` returns a dict of measures. Each finished point is one JSON file named by a hash of the point, written
+atomically, so a sweep that was killed goes on where it stopped, and a lost worker costs its own task only. Results come
+back to the caller, who writes the files: workers need no common disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import pandas as pd
+
+from .bars import progress
+from .store import atomic, cache_dir
+
+
+def sweep(
+    fn: Callable[..., dict],
+    grid: Iterable[dict],
+    *,
+    scheduler: str | None = None,
+    folder: str | Path | None = None,
+    processes: int | None = None,
+    deadline: float | None = None,
+) -> pd.DataFrame:
+    """Run ``fn(**point)`` for every point of ``grid`` not yet done; a row a point (its fields, then its measures).
+
+    Parameters
+    ----------
+    fn
+        A module-level function; its result must be JSON.
+    grid
+        Dicts of JSON values, all different.
+    scheduler
+        Address of a Dask scheduler (``"tcp://…"``); without one, ``processes`` local processes of one thread each
+        (by default as many as cores).
+    folder
+        Where finished points are kept; by default :func:`default_folder`, in the cache.
+    deadline
+        A ``time.time()`` after which no new point is begun; the table then holds the finished ones only.
+    """
+    grid = list(grid)
+    keys = [key_of(fn, point) for point in grid]
+    if not grid:
+        raise ValueError("grid is empty; expected at least one point")
+    if len(set(keys)) < len(keys):
+        raise ValueError("grid holds the same point twice; expected all different")
+    folder = default_folder(fn) if folder is None else Path(folder)
+    left = [(point, folder / f"{key}.json") for point, key in zip(grid, keys, strict=True)]
+    left = [(point, path) for point, path in left if not path.exists()]
+    run = _on_dask(fn, left, scheduler, deadline) if scheduler else _locally(fn, left, processes, deadline)
+    for path, result in progress(run, total=len(left), desc=fn.__name__):
+        if result is not None:
+            with atomic(path) as scratch:
+                scratch.write_text(json.dumps(result))
+    files = [(point, folder / f"{key}.json") for point, key in zip(grid, keys, strict=True)]
+    return pd.DataFrame([{**point, **json.loads(file.read_text())} for point, file in files if file.exists()])
+
+
+def key_of(fn: Callable, point: dict) -> str:
+    """Name of a point's file: a hash of the function's name and the point."""
+    text = json.dumps([fn.__module__, fn.__qualname__, point], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def default_folder(fn: Callable) -> Path:
+    """A folder in the cache for one function as it is written now, so that an edited one begins anew.
+
+    What it calls is not looked at: where that matters, pass a folder whose name says the version.
+    """
+    text = f"{fn.__module__}.{fn.__qualname__}"
+    with contextlib.suppress(OSError):  # no source, as for what is typed at a prompt
+        text += inspect.getsource(fn)
+    return cache_dir() / "sweeps" / f"{fn.__name__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _locally(fn, left, processes, deadline):
+    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn"), _end_with_parent) as pool:
+        futures = [pool.submit(_task, fn, point, path, deadline) for point, path in left]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the sweep is gone, even if it was killed, so that none computes for nobody."""
+
+    def watch():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_dask(fn, left, scheduler, deadline):
+    from distributed import Client
+    from distributed import as_completed as completed
+
+    with Client(scheduler) as client:
+        futures = [client.submit(_task, fn, point, path, deadline, key=path.stem, retries=3) for point, path in left]
+        for _, result in completed(futures, with_results=True):
+            yield result
+
+
+def _task(fn, point, path, deadline):
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if deadline is not None and time.time() > deadline:
+        return path, None
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # numpy's
+        return path, fn(**point)

@@ -1,0 +1,176 @@
+"""Many small dictionaries of one architecture as one computation: instances are a leading axis.
+
+:func:`stack` gives every tensor of a list of dictionaries a first axis ``(instances, …)``, lined up so that the
+architecture's own formulas (:mod:`helpers.sae.architectures`) broadcast over it, and :class:`Many` is the view of the
+pre-activations ``(instances, batch, d_sae)`` that goes with it (:mod:`helpers.sae.codes`). So no loss is written twice.
+:func:`train_together` is :func:`helpers.sae.train` for all of them at once; tests hold losses, gradients and
+trained weights equal to one dictionary at a time.
+
+Each instance may have its own ``sparsity``. Dead features are not revived, so TopK's relatives take ``auxiliary=0``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from ..checks import one_of
+from ..runs import progress as bar
+from ..runs import rise, rise_and_fall
+from .architectures import BatchTopK
+from .codes import Dense
+from .dictionary import SAE
+
+VECTORS = {"b_enc", "b_dec", "r_mag", "b_mag", "gap", "threshold"}  # of one dictionary: (features,), or a scalar
+
+
+class Many(Dense):
+    """Codes of many dictionaries at every feature. ``pre`` is ``(instances, batch, d_sae)``."""
+
+    def __init__(self, sae: SAE, x: Tensor):
+        super().__init__(sae, x)
+        self.batch, self.d_sae = x.shape[-2], sae.W_dec.shape[-2]
+
+    def kept(self, sae: SAE) -> Tensor:
+        if isinstance(sae, BatchTopK) and sae.training:
+            return largest_of_batch(self.full, sae.hyper["k"]).to(self.pre.dtype)
+        return super().kept(sae)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over features, mean over each instance's batch: ``(instances,)``."""
+        return values.sum(-1).mean(-1)
+
+
+def largest_of_batch(pre: Tensor, k: int) -> Tensor:
+    """BatchTopK's mask for every instance: its ``k · batch`` largest positive entries, of ties the later ones."""
+    flat = pre.flatten(1)
+    keep = min(k * pre.shape[1], flat.shape[1])
+    order = flat.flip(1).argsort(dim=1, descending=True, stable=True)[:, :keep]
+    mask = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, order, True).flip(1)
+    return mask.view_as(pre) & (pre > 0)
+
+
+def stack(saes: Sequence[SAE]) -> SAE:
+    """One dictionary that holds all of ``saes`` along a first axis. ``hyper["sparsity"]`` becomes ``(instances,)``.
+
+    Raises ``ValueError`` if they differ in architecture, sizes or any hyperparameter but ``sparsity``.
+    """
+    if not saes:
+        raise ValueError("saes is empty; expected at least one dictionary")
+    first = saes[0]
+    for i, sae in enumerate(saes):
+        same = [type(s).__name__ + str({**s.hyper, "sparsity": 0}) + str(tuple(s.W_dec.shape)) for s in (first, sae)]
+        if same[0] != same[1]:
+            raise ValueError(f"saes[{i}] is {same[1]}; expected it like saes[0], {same[0]}")
+    if first.hyper.get("auxiliary"):
+        raise ValueError(f"auxiliary={first.hyper['auxiliary']!r}; expected 0, for dead features are not revived here")
+    many = copy.deepcopy(first)
+    many.hyper = dict(first.hyper)
+    if "sparsity" in first.hyper:
+        many.hyper["sparsity"] = first.W_dec.new_tensor([sae.hyper["sparsity"] for sae in saes])
+    for name in first.state_dict():
+        whole = torch.stack([sae.state_dict()[name] for sae in saes])
+        if name in VECTORS:
+            whole = whole.reshape(len(saes), 1, -1)
+        one = getattr(first, name)
+        is_parameter = isinstance(one, nn.Parameter)
+        setattr(many, name, nn.Parameter(whole, requires_grad=one.requires_grad) if is_parameter else whole)
+    return many
+
+
+def unstack(many: SAE, i: int, like: SAE) -> SAE:
+    """Instance ``i`` as a dictionary of its own, shaped like ``like``."""
+    one = copy.deepcopy(like)
+    one.hyper = {**many.hyper}
+    if "sparsity" in one.hyper:
+        one.hyper["sparsity"] = float(many.hyper["sparsity"][i])
+    with torch.no_grad():
+        for name, tensor in one.state_dict().items():
+            tensor.copy_(many.state_dict()[name][i].reshape(tensor.shape))
+    return one
+
+
+def losses_together(many: SAE, x: Tensor, on: str = "decoder") -> dict[str, Tensor]:
+    """Named terms of the training loss on ``x (instances, batch, d_model)``, each a mean over instances.
+
+    ``on`` says whose rows the orthogonality penalty looks at: the decoder's, or, for contrast, the encoder's.
+    """
+    if x.ndim != 3 or x.shape[0] != len(many.W_dec) or x.shape[2] != many.W_dec.shape[2]:
+        wanted = f"(instances={len(many.W_dec)}, batch, d_model={many.W_dec.shape[2]})"
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected {wanted}")
+    one_of("on", on, ("decoder", "encoder"))
+    z = Many(many, x)
+    f = many.codes(z)
+    terms = {name: term.mean() for name, term in many.terms(x, z, f).items()}
+    if isinstance(many, BatchTopK) and many.training:
+        observe(many, f.detach())
+    if many.hyper["orthogonality"]:
+        rows = many.W_dec if on == "decoder" else many.W_enc.transpose(1, 2)
+        terms["orthogonality"] = many.hyper["orthogonality"] * vmap(many.hyper["penalty"])(rows).mean()
+    return terms
+
+
+@torch.no_grad()
+def observe(many: BatchTopK, f: Tensor) -> None:
+    """BatchTopK's running mean of the smallest code kept, for every instance."""
+    smallest = f.masked_fill(f <= 0, torch.inf).flatten(1).amin(1).view_as(many.threshold)
+    new = torch.where(many.threshold == 0, smallest, many.threshold.lerp(smallest, 0.01))
+    many.threshold = torch.where(smallest.isfinite(), new, many.threshold)
+
+
+@torch.no_grad()
+def encode_together(many: SAE, x: Tensor) -> Tensor:
+    """Codes ``(instances, n, d_sae)`` of ``x (n, d_model)`` or ``(instances, n, d_model)``."""
+    return many.codes(Many(many, x.expand(len(many.W_dec), *x.shape[-2:])))
+
+
+def tangential(gradient: Tensor, rows: Tensor) -> Tensor:
+    """``gradient (…, d_sae, d_model)`` without its part along each of the unit ``rows``, of the same shape."""
+    return gradient - (gradient * rows).sum(-1, keepdim=True) * rows
+
+
+def train_together(
+    many: SAE,
+    batches: Callable[[int], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    betas: tuple[float, float] = (0.0, 0.999),
+    warmup: float = 0.05,
+    decay: float = 0.2,
+    sparsity_warmup: float = 0.1,
+    on: str = "decoder",
+    tangent: bool = False,
+    progress: bool = False,
+) -> SAE:
+    """Train all instances in place, each as :func:`helpers.sae.train` would; ``batches(step)`` gives ``x``.
+
+    The sum over instances is minimised, and Adam works entry by entry, so no instance feels another.
+
+    ``tangent=True`` does what ``train`` does not: it takes out of the gradient of the unit decoder rows its part along
+    each row (:func:`tangential`) before Adam sees it. The unit norm forbids a step along a row, but Adam scales each
+    entry by itself, so that renormalising the row does not undo it.
+    """
+    trainable = [p for p in many.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(trainable, lr=lr, betas=betas, fused=True)
+    many.train()
+    for step in bar(range(steps), desc=type(many).__name__, disable=not progress):
+        for group in adam.param_groups:
+            group["lr"] = lr * rise_and_fall(step, steps, warmup, decay)
+        terms = losses_together(many, batches(step), on)
+        if "sparsity" in terms:
+            terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
+        adam.zero_grad(set_to_none=True)
+        (torch.stack(list(terms.values())).sum() * len(many.W_dec)).backward()
+        if tangent:
+            many.W_dec.grad = tangential(many.W_dec.grad, many.W_dec.detach())
+        adam.step()
+        with torch.no_grad():
+            many.W_dec /= many.W_dec.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            if "bandwidth" in many.hyper:
+                many.threshold.clamp_min_(0)
+    return many.eval()

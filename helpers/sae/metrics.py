@@ -1,0 +1,101 @@
+"""Judging a dictionary: how sparse, how faithful, how biased, how much of it is alive.
+
+``x`` and ``x_hat`` are ``(n, d_model)``, codes ``(n, d_sae)``. :func:`evaluate` streams over batches in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .dictionary import SAE
+
+
+def l0(codes: Tensor) -> float:
+    """Mean number of non-zero codes per input."""
+    return (codes != 0).sum(-1).double().mean().item()
+
+
+def fvu(x: Tensor, x_hat: Tensor) -> float:
+    """Fraction of variance unexplained: ``E‖x - x_hat‖² / E‖x - mean(x)‖²``."""
+    _same(x, x_hat)
+    x, x_hat = x.double(), x_hat.double()
+    spread = (x - x.mean(0)).pow(2).sum()
+    if spread == 0:
+        raise ValueError("x has no variance: all rows are equal, so the fraction unexplained is undefined")
+    return ((x - x_hat).pow(2).sum() / spread).item()
+
+
+def reconstruction_bias(x: Tensor, x_hat: Tensor) -> float:
+    """γ = ``E‖x_hat‖² / E[x_hat · x]``: the factor to divide ``x_hat`` by for the least squared error.
+
+    1 is unbiased, below 1 means shrinkage (arXiv:2404.16014, in the form that solves its own definition).
+    """
+    _same(x, x_hat)
+    x, x_hat = x.double(), x_hat.double()
+    return (x_hat.pow(2).sum() / (x_hat * x).sum()).item()
+
+
+def dead_fraction(codes: Tensor) -> float:
+    """Share of features that are zero on every given input."""
+    return (~(codes != 0).reshape(-1, codes.shape[-1]).any(0)).double().mean().item()
+
+
+def loss_recovered(clean: float, spliced: float, ablated: float) -> float:
+    """Share of the cross-entropy that ablation costs which the reconstruction keeps: 1 is perfect, 0 is ablation.
+
+    ``(ablated - spliced) / (ablated - clean)``, all in nats per token.
+    """
+    if ablated == clean:
+        raise ValueError(f"ablated={ablated!r} equals clean: this site costs nothing, so the share is undefined")
+    return (ablated - spliced) / (ablated - clean)
+
+
+def feature_recovery(W_dec: Tensor, features: Tensor) -> float:
+    """Mean over true features ``(n, d_model)`` of the largest cosine with a decoder row ``(d_sae, d_model)``."""
+    if W_dec.shape[-1] != features.shape[-1]:
+        raise ValueError(f"W_dec has shape {tuple(W_dec.shape)}, features {tuple(features.shape)}: d_model differs")
+    unit = torch.nn.functional.normalize
+    return (unit(features.double(), dim=1) @ unit(W_dec.double(), dim=1).T).max(1).values.mean().item()
+
+
+@torch.no_grad()
+def evaluate(sae: SAE, batches: Iterable[Tensor]) -> dict[str, float]:
+    """``l0``, ``fvu``, ``gamma``, ``gamma_centred`` and ``dead_fraction`` over a stream of ``(n, d_model)`` batches.
+
+    ``gamma_centred`` is γ after subtracting the mean activation from both sides: a large common mean hides shrinkage.
+    """
+    n, alive = 0, torch.zeros(sae.d_sae, dtype=torch.bool)
+    sums = {key: 0.0 for key in ("on", "error", "xx", "hh", "hx")}
+    mean, mean_hat = torch.zeros(2, sae.d_model, dtype=torch.float64)
+    sae.eval()
+    for x in batches:
+        codes = sae.encode(x)
+        x_hat, x = sae.decode(codes).double().cpu(), x.double().cpu()
+        n += len(x)
+        alive |= (codes != 0).any(0).cpu()
+        sums["on"] += (codes != 0).sum().item()
+        for key, value in {"error": (x - x_hat).pow(2), "xx": x * x, "hh": x_hat * x_hat, "hx": x_hat * x}.items():
+            sums[key] += value.sum().item()
+        mean, mean_hat = mean + x.sum(0), mean_hat + x_hat.sum(0)
+    if not n:
+        raise ValueError("batches is empty; expected at least one (n, d_model) tensor")
+    mean, mean_hat = mean / n, mean_hat / n
+    mu2, cross = n * (mean @ mean).item(), n * (mean @ mean_hat).item()
+    spread, along = sums["xx"] - mu2, sums["hx"] - cross
+    if spread <= 1e-12 * sums["xx"]:
+        raise ValueError("batches have no variance: all rows are equal, so the fraction unexplained is undefined")
+    return {
+        "l0": sums["on"] / n,
+        "fvu": sums["error"] / spread,
+        "gamma": sums["hh"] / sums["hx"] if sums["hx"] else float("nan"),
+        "gamma_centred": (sums["hh"] - 2 * cross + mu2) / along if along else float("nan"),
+        "dead_fraction": (~alive).double().mean().item(),
+    }
+
+
+def _same(x: Tensor, x_hat: Tensor) -> None:
+    if x.shape != x_hat.shape or x.ndim != 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}, x_hat {tuple(x_hat.shape)}; expected equal (n, d_model)")

@@ -1,0 +1,82 @@
+"""How many features may be active at once: the two bounds of the dispute, what coherence proves, and exact inverses.
+
+Arguments broadcast and are those of :mod:`helpers.superposition.interference`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from ..checks import wholes
+from .interference import _each, _strict_shares, any_error, false_alarm, miss
+
+
+def post_bound(n, m) -> np.ndarray:
+    """``n / (8 ln m)``: up to about here *all m* readouts at threshold ½ are right at once.
+
+    From √(2 ln m)·√(l/n) < ½: the largest of m normal noises reaches about √(2 ln m) standard deviations. At the bound
+    itself P(any error) ≈ 1/√(4π ln m), which falls, slowly, as m grows.
+    """
+    wholes("n", n, 2), wholes("m", m, 2)
+    return np.asarray(n) / (8 * np.log(m))
+
+
+def comment_bound(n) -> np.ndarray:
+    """``n``: up to here the readout of *one given* feature has a signal-to-noise ratio of at least 1, √(l/n) ≤ 1."""
+    wholes("n", n, 2)
+    return np.asarray(n, dtype=float)
+
+
+def largest_overlap(n, m) -> np.ndarray:
+    """Median of the largest |overlap| among ``m`` random directions; approximate: pairs taken as independent."""
+    wholes("n", n, 2), wholes("m", m, 2)
+    pairs = np.asarray(m, dtype=float) * (np.asarray(m) - 1.0) / 2
+    return np.sqrt(special.betainccinv(0.5, (np.asarray(n) - 1) / 2, -np.expm1(np.log(0.5) / pairs)))
+
+
+def coherence_bound(n, m, threshold=0.5) -> np.ndarray:
+    """Largest ``l`` that :func:`largest_overlap` alone proves safe for *every* choice of active features.
+
+    Sufficient, not necessary: l·μ ≤ θ for the inactive and (l-1)·μ ≤ 1-θ for the active ones.
+    """
+    mu = largest_overlap(n, m)
+    return np.minimum(threshold / mu, 1 + (1 - threshold) / mu)
+
+
+def active_for(n, m, target=0.5, threshold=0.5) -> np.ndarray:
+    """Largest number of active features with ``any_error(n, m, l).upper ≤ target``; 0 if one is too many."""
+    _strict_shares("target", target)
+    return _each(lambda n, m, p, t: _last(lambda l: any_error(n, m, l, t).upper <= p, m), n, m, target, threshold)
+
+
+def features_for(n, l, target=0.5, threshold=0.5) -> np.ndarray:
+    """Largest number of features ``m ≥ l`` with ``any_error(n, m, l).upper ≤ target``, 0 if none.
+
+    Infinite where the chance of a single false alarm is below 1e-300.
+    """
+    _strict_shares("target", target)
+
+    def solve(n, l, p, t):
+        if false_alarm(n, l, t) < 1e-300:
+            return np.inf
+        return l - 1 + _last(lambda k: any_error(n, l - 1 + k, l, t).upper <= p) if l * miss(n, l, t) <= p else 0
+
+    return _each(solve, n, l, target, threshold)
+
+
+def half_wrong(n, m, threshold=0.5) -> np.ndarray:
+    """Largest number of active features with no more false alarms, on average, than active features."""
+    return _each(lambda n, m, t: _last(lambda l: (m - l) * false_alarm(n, l, t) <= l, m), n, m, threshold)
+
+
+def _last(holds, limit=np.inf) -> int:
+    """Largest k ≥ 1 up to ``limit`` with ``holds(k)``, for a condition that holds up to some k; 0 if it never does."""
+    low, high = 0, 1
+    while high <= limit and holds(high):
+        low, high = high, high * 2
+    high = min(high, limit + 1)
+    while high - low > max(1, low >> 40):
+        middle = int(low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -1,0 +1,76 @@
+"""Formulas come out as MathML that says what the LaTeX says, and one that cannot be read stops the build."""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import formulas  # noqa: E402
+
+M = "{http://www.w3.org/1998/Math/MathML}"
+
+
+def tree(latex, display=False):
+    return ElementTree.fromstring(formulas.mathml(latex, display))
+
+
+def words(element):
+    return "".join(element.itertext())
+
+
+def test_macros_of_the_book_are_known():
+    assert words(tree(r"\relu(x)")) == "ReLU(x)"
+    assert words(tree(r"\E x")) == "𝔼x" and words(tree(r"\Eta")) != "𝔼ta"
+
+
+def test_upright_letters_make_one_word():
+    assert [e.text for e in tree(r"\mathrm{tr}\,\Sigma").iter(f"{M}mi")] == ["tr", "Σ"]
+
+
+def test_a_function_keeps_its_distance_but_not_from_a_bracket():
+    apart, close = (next(tree(s).iter(f"{M}mo")) for s in (r"\log q", r"\log(q)"))
+    assert apart.get("rspace") == "0.17em" and close.get("rspace") == "0"
+
+
+def test_limits_stand_below_in_a_display_and_beside_in_a_line():
+    for latex in (r"\min_{c} f", r"\sum_{j} c_j"):
+        assert tree(latex, True).find(f".//{M}munder") is not None
+        assert tree(latex, False).find(f".//{M}munder") is None
+
+
+def test_norms_do_not_grow_around_what_follows():
+    bars = [e for e in tree(r"\lVert x\rVert^2").iter(f"{M}mo") if e.text == "‖"]
+    assert len(bars) == 2 and all(e.get("stretchy") == "false" for e in bars)
+
+
+def test_letters_of_other_shapes_are_characters():
+    assert words(tree(r"\mathcal{L}")) == "ℒ" and words(tree(r"\boldsymbol\lambda")) == "𝝀"
+
+
+@pytest.mark.parametrize("kind", ["aligned", "split", "align*"])
+def test_lines_are_aligned(kind):
+    rows = tree(rf"\begin{{{kind}}} a &= b \\ c &= d \end{{{kind}}}", True).findall(f".//{M}mtr")
+    assert [words(row) for row in rows] == ["a=b", "c=d"]
+
+
+def test_a_formula_that_cannot_be_read_is_named():
+    with pytest.raises(ValueError, match="formula .* cannot be read"):
+        formulas.mathml(r"\left(x", False)
+
+
+def test_no_formula_of_the_book_keeps_a_command():
+    import re
+
+    texts = [p.read_text(encoding="utf-8") for p in (ROOT / "book").glob("*.md")]
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        texts += [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+    found = [m for text in texts for m in re.finditer(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+)\$", text, re.DOTALL)]
+    assert len(found) > 500
+    for match in found:
+        seen = words(tree(match[1] or match[2], bool(match[1])))
+        assert "\\" not in seen and "&" not in seen, match[0]

@@ -1,0 +1,158 @@
+"""Hygiene of the notebooks as they are committed. That the outputs are true is nbval's business."""
+
+import ast
+import base64
+import html.parser
+import io
+import re
+from pathlib import Path
+
+import chapters
+import nbformat
+import pytest
+import setup_cell
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SCREEN = 40
+LEAKS = {
+    "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
+    "a path of this machine": re.compile(r"(?<![\w/.])/(home|root|tmp|work|usr|var|opt|Users|content)/\w|[A-Z]:\\\\"),
+    "a uuid": re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"),
+    "a time of day": re.compile(r"\b\d{1,2}:\d{2}:\d{2}\b"),
+    "a date": re.compile(r"\b20\d\d-\d\d-\d\d\b"),
+    "a running time": re.compile(r"\b(\d+(\.\d+)?\s?(ms|µs|s|sec|seconds|minutes)\b|it/s|Wall time)"),
+}
+
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+class Images(html.parser.HTMLParser):
+    """The text alternatives of the pictures in a piece of HTML."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.alts: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt"))
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    """(cell number, output) for each output, in order."""
+    return [(number, output) for number, cell in enumerate(code_cells(path), 1) for output in cell.outputs]
+
+
+def texts(output):
+    """What an output shows as text, without pictures."""
+    if output.output_type == "stream":
+        return [output.text]
+    shown = [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
+    return [re.sub(r"data:[\w/+;]+base64,[^\"']*", "", "".join(text)) for text in shown]
+
+
+def test_every_cell_was_run_once_from_top_to_bottom(path):
+    cells = [cell for cell in code_cells(path) if cell.source.strip()]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+def test_no_error_and_nothing_on_stderr(path):
+    for number, output in outputs(path):
+        assert output.output_type != "error", f"cell {number}: {output.ename}"
+        assert output.get("name") != "stderr", f"cell {number}: {output.text[:200]}"
+
+
+def test_every_picture_has_a_text_alternative(path):
+    for number, cell in enumerate(code_cells(path), 1):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "text/html" in data:
+                for alt in Images("".join(data["text/html"])).alts:
+                    assert alt and alt.strip(), f"cell {number}: a picture in HTML has no alt text"
+            elif any(kind.startswith("image/") for kind in data):
+                alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                assert len(alt) > 10, f"cell {number}: set the cell's metadata mystnb.image.alt, found {alt!r}"
+
+
+def test_pictures_are_stored_with_a_palette(path):
+    for number, output in outputs(path):
+        if "image/png" in output.get("data", {}):
+            picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+            assert picture.mode == "P", f"cell {number}: run the notebook with `make run`, which makes pictures small"
+
+
+def test_no_volatile_metadata_is_kept(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata, "widget state"
+    assert "version" not in notebook.metadata.get("language_info", {}), "this machine's Python version"
+    for number, cell in enumerate(notebook.cells, 1):
+        assert "execution" not in cell.metadata, f"cell {number}: times of execution"
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_no_output_names_this_run_or_machine(path, leak):
+    for number, output in outputs(path):
+        for text in texts(output):
+            found = LEAKS[leak].search(text)
+            assert not found, f"cell {number}: {leak}: {text[max(0, found.start() - 40) : found.end() + 40]!r}"
+
+
+def test_no_function_is_longer_than_a_screen(path):
+    for number, cell in enumerate(code_cells(path), 1):
+        source = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.MULTILINE)
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= SCREEN, f"cell {number}: {node.name} has {length} lines; a screen has {SCREEN}"
+
+
+def test_the_first_cell_is_the_shared_setup_without_an_address(path):
+    assert code_cells(path)[0].source.strip() == setup_cell.SOURCE.strip()
+
+
+def typed_digits(markdown: str) -> list[str]:
+    """Digits that are not inside a role, a link's target, code or mathematics."""
+    spared = (
+        r"\{[\w:]+\}`[^`]*`",
+        r"`[^`]*`",
+        r"\$\$.*?\$\$",
+        r"\$[^$]*\$",
+        r"\]\([^)]*\)",
+        r"<[^>]*>",
+        r"(?m:^:[^\n]*$)",
+    )
+    for pattern in spared:
+        markdown = re.sub(pattern, "", markdown, flags=re.DOTALL)
+    return re.findall(r"\S*\d\S*", markdown.replace("L0", "").replace("L1", ""))
+
+
+def verdict_boxes(path) -> list[str]:
+    boxes = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            pattern = r"(?P<fence>`{3,}|:{3,})\{admonition\}[^\n]*\n(?P<body>:class: verdict.*?)\n(?P=fence)"
+            boxes += [match["body"] for match in re.finditer(pattern, cell.source, re.DOTALL)]
+    return boxes
+
+
+def test_the_verdict_quotes_its_numbers_and_types_none(path):
+    if chapters.converted(nbformat.read(path, as_version=4)):
+        pytest.skip("told in the new way: tests/book/test_prose.py")
+    boxes = verdict_boxes(path)
+    assert len(boxes) == 1, f"expected one admonition with the class verdict, found {len(boxes)}"
+    assert "{glue:" in boxes[0], "the verdict quotes no computed value"
+    assert typed_digits(boxes[0]) == []
+
+
+def test_the_answer_is_there_for_the_other_pages(path):
+    told = chapters.chapter(path)
+    if not told.stance:
+        assert told.verdict.endswith("."), f"expected a sentence, found {told.verdict!r}"

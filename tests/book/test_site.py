@@ -1,0 +1,230 @@
+"""The built site, in headless Chromium with every other host blocked.
+
+Skipped with a reason where there is no browser, except where ``CI`` is set: there it fails.
+"""
+
+import functools
+import gzip
+import http.server
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+CHAPTER_BYTES = 600_000
+
+# What the theme itself does; everything else that axe finds is ours to mend.
+THEME_BASELINE = {
+    "region": "the theme's buttons and its search dialog lie outside landmarks",
+    "empty-table-header": "pandas leaves the corner above the index empty",
+}
+
+pytestmark = pytest.mark.browser
+
+
+def sources() -> list[Path]:
+    found = [ROOT / "_config.yml", ROOT / "_toc.yml"]
+    for folder in ("book", "notebooks"):
+        found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    return found
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built site: as it is if it is newer than its sources, else built first."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "_build" / "site.lock"):
+        stamp = SITE / ".built"
+        if not stamp.exists() or stamp.stat().st_mtime < max(p.stat().st_mtime for p in sources()):
+            command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "-n", "-W", "--keep-going"]
+            result = subprocess.run(command, capture_output=True, text=True)
+            said = result.stdout + result.stderr
+            warnings = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
+            assert result.returncode == 0, "\n".join(warnings) or said[-2000:]
+            stamp.touch()
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class Visit:
+    """A page opened in the browser, with everything it asked for."""
+
+    def __init__(self, browser, url, width=1280, scheme="light"):
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.home = urlsplit(url).netloc
+        self.elsewhere, self.failed, self.errors, self.bodies = [], [], [], {}
+        self.page.route("**/*", self._gate)
+        self.page.on("requestfailed", lambda request: self.failed.append(request.url))
+        self.page.on("response", self._response)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.goto(url, wait_until="networkidle")
+        self.page.evaluate("document.fonts.ready")
+        self.page.wait_for_load_state("networkidle")
+
+    def _gate(self, route):
+        parts = urlsplit(route.request.url)
+        if parts.scheme in ("http", "https") and parts.netloc != self.home:
+            self.elsewhere.append(route.request.url)
+            route.abort()
+        else:
+            route.continue_()
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.failed.append(f"{response.status} {response.url}")
+        elif response.url.startswith("http"):
+            self.bodies[response.url.split("?")[0]] = response
+
+    def weight(self) -> dict[str, int]:
+        """Bytes per file, as a server that compresses text would send them."""
+        sizes = {}
+        for url, response in list(self.bodies.items()):
+            if 300 <= response.status < 400:
+                continue
+            body = response.body()
+            packed = url.endswith((".png", ".woff", ".woff2", ".jpg"))
+            sizes[urlsplit(url).path] = len(body) if packed else len(gzip.compress(body, 6))
+        return sizes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+def pages(folder="**", site=SITE):
+    return sorted(str(path.relative_to(site)) for path in site.glob(f"{folder}/*.html") if "_static" not in path.parts)
+
+
+def chapters():
+    return sorted(f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def reading_pages():
+    return [f"book/{path.stem}.html" for path in sorted((ROOT / "book").glob("*.md"))] + chapters()
+
+
+def test_no_page_asks_another_host_and_no_request_fails(browser, address, site):
+    assert len(pages()) >= len(reading_pages())
+    for name in pages():
+        with Visit(browser, f"{address}/{name}") as visit:
+            assert not visit.elsewhere, f"{name}: {visit.elsewhere}"
+            assert not visit.failed, f"{name}: {visit.failed}"
+            assert not visit.errors, f"{name}: {visit.errors}"
+
+
+def test_the_root_leads_to_the_front_page_with_the_first_verdict(browser, address):
+    with Visit(browser, f"{address}/index.html") as visit:
+        visit.page.wait_for_url("**/book/index.html")
+        quoted = visit.page.locator(".threads .pasted-text").all_inner_texts()
+        assert quoted and any(any(c.isdigit() for c in text) for text in quoted), quoted
+
+
+def test_formulas_are_typeset(browser, address):
+    with Visit(browser, f"{address}/book/notation.html") as visit:
+        assert visit.page.locator("math").count() > 20
+        assert visit.page.locator("math merror").count() == 0
+        assert "\\(" not in visit.page.locator("article").inner_text()
+
+
+@pytest.mark.parametrize("name", reading_pages())
+def test_nothing_is_wider_than_a_phone(browser, address, name):
+    with Visit(browser, f"{address}/{name}", width=375) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize("name", reading_pages())
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_beyond_the_theme(browser, address, name, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with Visit(browser, f"{address}/{name}", scheme=scheme) as visit:
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+        found = Axe().run(visit.page).response["violations"]
+        ours = [
+            f"{v['id']}: {node['target']} {node['any'][0]['message'] if node['any'] else v['help']}"
+            for v in found
+            if v["id"] not in THEME_BASELINE
+            for node in v["nodes"]
+        ]
+        assert not ours, "\n".join(ours)
+
+
+@pytest.mark.parametrize("name", chapters())
+def test_a_chapter_weighs_little(browser, address, name, capsys):
+    with Visit(browser, f"{address}/{name}") as visit:
+        sizes = visit.weight()
+    total = sum(sizes.values())
+    heaviest = sorted(sizes.items(), key=lambda item: -item[1])[:6]
+    with capsys.disabled():
+        print(
+            f"\n{name}: {total / 1000:.0f} kB compressed, in {len(sizes)} files; "
+            + ", ".join(f"{Path(path).name} {size / 1000:.0f}" for path, size in heaviest)
+        )
+    assert total <= CHAPTER_BYTES
+
+
+def figures(visit):
+    count = visit.page.locator("figure.explorer").count()
+    assert count, "no explorer on this page"
+    return [visit.page.locator("figure.explorer").nth(i) for i in range(count)]
+
+
+@pytest.mark.parametrize("name", chapters())
+def test_an_explorer_moves_by_keyboard_and_its_alt_text_follows(browser, address, name):
+    with Visit(browser, f"{address}/{name}") as visit:
+        for figure in figures(visit):
+            slider, picture = figure.locator("input[type=range]").first, figure.locator("img")
+            assert slider.evaluate("e => e.labels.length && e.labels[0].innerText.trim().length") > 0
+            alt, source, value = (picture.get_attribute(k) for k in ("alt", "src", "alt"))
+            told = slider.get_attribute("aria-valuetext")
+            slider.focus()
+            visit.page.keyboard.press("ArrowRight")
+            assert picture.get_attribute("alt") != alt
+            assert picture.get_attribute("src") != source
+            assert slider.get_attribute("aria-valuetext") != told
+            visit.page.keyboard.press("ArrowLeft")
+            assert picture.get_attribute("alt") == value
+
+
+@pytest.mark.parametrize("name", chapters())
+def test_an_explorer_moves_by_mouse(browser, address, name):
+    with Visit(browser, f"{address}/{name}") as visit:
+        for figure in figures(visit):
+            slider, picture = figure.locator("input[type=range]").first, figure.locator("img")
+            slider.scroll_into_view_if_needed()
+            box, alt = slider.bounding_box(), picture.get_attribute("alt")
+            visit.page.mouse.click(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+            assert picture.get_attribute("alt") != alt
+
+
+@pytest.mark.parametrize("name", chapters())
+def test_an_explorer_reads_without_scripts(browser, address, name):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/{name}")
+    for i in range(page.locator("figure.explorer").count()):
+        picture = page.locator("figure.explorer").nth(i).locator("img")
+        assert picture.is_visible() and picture.get_attribute("alt")
+        assert not page.locator("figure.explorer").nth(i).locator("input").first.is_visible()
+    context.close()
