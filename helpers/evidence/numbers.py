@@ -7,16 +7,19 @@ it stands in every viewer, and on the site the number can be questioned. ``make 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
 
 from .intervals import plain
 
 MIME = "application/vnd.open-threads.number+json"
 KEY = re.compile(r"ch\d\d_[a-z0-9_]+")
+MARKUP = re.compile(r"[\[\]|`*_$\\\n]|<(?=[A-Za-z/!])")  # Markdown or HTML in the sentence that quotes the number
 
 
-class Number(NamedTuple):
+@dataclass(frozen=True)
+class Number:
     """What :func:`number` published; as text it is what prose shows."""
 
     key: str
@@ -34,8 +37,12 @@ class Number(NamedTuple):
         null = f"if there were nothing: {self.null}" if self.null else ""
         return "; ".join(filter(None, (self.interval, self.covers, null)))
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {MIME: self._asdict(), "text/plain": f"{self.key} = {self.text} ({self.note})"}
+    def bundle(self) -> dict:
+        """What the cell's output holds: a record for the site, and a line for every other viewer."""
+        return {MIME: asdict(self), "text/plain": f"{self.key} = {self.text} ({self.note})"}
+
+    def _ipython_display_(self) -> None:
+        """Nothing: :func:`number` has shown it, also where it stands last in a cell."""
 
 
 def number(
@@ -59,7 +66,8 @@ def number(
     null
         What the measure gives where there is nothing to find: a number, or a text.
 
-    Raises ``ValueError`` for a key of another form, a missing ``covers``, and ends that are not in order.
+    Raises ``ValueError`` for a key of another form, a missing ``covers``, what is not finite, ends that are not in
+    order, and a text that would be read as Markdown or HTML.
 
     >>> number("ch01_share", 0.59, ".0%", interval=(0.55, 0.64), covers="95%, over seeds and texts", null=0.0).note
     '55% to 64%; 95%, over seeds and texts; if there were nothing: 0%'
@@ -71,28 +79,35 @@ def number(
     ends = ""
     if interval is not None:
         low, high = interval
-        if not low <= high:
+        texts = isinstance(low, str) and isinstance(high, str)
+        if not texts and not low <= high:
             raise ValueError(f"interval={interval!r}; expected two ends in order")
-        ends = f"{written(low, _inner(form))} to {written(high, form)}"
-    made = Number(key, written(value, form), ends, covers, "" if null is None else written(null, form))
+        ends = f"{written(low, _inner(form), 'interval')} to {written(high, form, 'interval')}"
+    made = Number(key, written(value, form), ends, covers, "" if null is None else written(null, form, "null"))
     with contextlib.suppress(ImportError):
         from IPython import get_ipython
         from IPython.display import display
 
         if get_ipython() is not None:
-            display(made)
+            display(made.bundle(), raw=True)
     return made
 
 
-def written(value, form: str) -> str:
+def written(value, form: str, name: str = "value") -> str:
     """``value`` in a form; a text as it is."""
     if isinstance(value, str):
-        return value
-    if "{" not in form:
-        return plain(value, form)
-    before, _, rest = form.partition("{")
-    spec, _, after = rest.partition("}")
-    return before + plain(value, spec.lstrip(":")) + after
+        text = value
+    elif not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}; expected a finite number or a text")
+    elif "{" not in form:
+        text = plain(value, form)
+    else:
+        before, _, rest = form.partition("{")
+        spec, _, after = rest.partition("}")
+        text = before + plain(value, spec.lstrip(":")) + after
+    if not text.strip() or MARKUP.search(text):
+        raise ValueError(f"{name} reads {text!r}; expected plain text without signs of Markdown or HTML")
+    return text
 
 
 def _inner(form: str) -> str:
