@@ -30,31 +30,40 @@ BRACKET = re.compile(r"\([^()]*\d[^()]*\b(?:to|–|±)\s[^()]*\d[^()]*\)|±")
 
 
 def paths() -> list[Path]:
-    return [*sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), *sorted((ROOT / "book").glob("*.md"))]
+    pages = [*sorted((ROOT / "book").glob("*.md")), ROOT / "README.md"]
+    return [*sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), *pages]
 
 
 def write_values() -> list[Path]:
-    """Write present values into every link to a number; returns the files that changed."""
-    known, changed = chapters.all_numbers(), []
+    """Write present values into every link to a number, and the numbers of figures and boxes; returns what changed."""
+    known, names, changed = chapters.all_numbers(), chapters.all_labels(), []
     for path in paths():
+        before = path.read_text(encoding="utf-8")
         if path.suffix == ".md":
-            text = path.read_text(encoding="utf-8")
-            new = chapters.with_values(text, known)
-            if new != text:
-                path.write_text(new, encoding="utf-8")
-                changed.append(path)
-            continue
-        notebook = nbformat.read(path, as_version=4)
-        before = [cell.source for cell in notebook.cells]
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = chapters.with_values(cell.source, known)
-        if before != [cell.source for cell in notebook.cells]:
+            after = chapters.with_values(before, known, names)
+        else:
+            notebook = nbformat.reads(before, as_version=4)
+            stale = _renew(notebook, known, names)
+            after = nbformat.writes(notebook) + "\n" if stale else before
+        if after != before:
             temporary = path.with_suffix(".tmp")
-            nbformat.write(notebook, temporary)
+            temporary.write_text(after, encoding="utf-8")
             os.replace(temporary, path)
             changed.append(path)
     return changed
+
+
+def _renew(notebook, known: dict[str, dict], names: dict[str, str]) -> bool:
+    """Write values into a notebook's Markdown and captions; return whether any was another."""
+    stale = False
+    for cell in notebook.cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        for place, name in ((cell, "source"), (figure, "caption")):
+            if name in place and (cell.cell_type == "markdown" or name == "caption"):
+                new = chapters.with_values(place[name], known, names)
+                stale |= new != place[name]
+                place[name] = new
+    return stale
 
 
 def prose(notebook) -> str:
@@ -84,20 +93,43 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if sentence.strip(" >#*-")]
 
 
+def captions(notebook) -> str:
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
+    return "\n\n".join(figure.get("caption", "") for figure in figures)
+
+
 def stale_values(notebook, known: dict[str, dict]) -> list[str]:
     found = []
-    for match in chapters.NUMBER.finditer(prose(notebook)):
+    for match in chapters.NUMBER.finditer(f"{prose(notebook)}\n\n{captions(notebook)}"):
         if match["key"] in known and known[match["key"]]["text"] != match["text"]:
             found.append(f"{match['key']} is {known[match['key']]['text']!r}, the text says {match['text']!r}")
     return found
 
 
+def stale_labels(notebook, names: dict[str, str]) -> list[str]:
+    found = [match for match in chapters.LABEL.finditer(prose(notebook)) if match["id"] in names]
+    told = [(match, f"[{names[match['id']]}](#{match['id']})") for match in found]
+    return [f"{match[0]} is {now} now: make run" for match, now in told if match[0] != now]
+
+
 def typed_digits(notebook) -> list[str]:
-    """Digits in prose that no cell computed: outside links, code, mathematics, sources and names."""
+    """Digits in prose that no cell computed: outside links, code, mathematics, sources and names.
+
+    Of links within the book, those to numbers and sources and those that say "Figure 4.2" may hold digits.
+    """
+    from pybtex.database import parse_file
+
+    sources = parse_file(ROOT / "book" / "references.bib").entries
+
+    def linked(match: re.Match) -> str:
+        text, target = match[1], match[2]
+        spared = not target.startswith("#") or chapters.NUMBER.fullmatch(match[0]) or target[1:] in sources
+        return " " if spared or chapters.LABEL.fullmatch(match[0]) else f" {text} "
+
     text = prose(notebook)
     for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"<[^>]*>"):
         text = re.sub(pattern, " ", text, flags=re.DOTALL)
-    text = NAMES.sub(" ", LINK.sub(" ", text))
+    text = NAMES.sub(" ", LINK.sub(linked, text))
     text = re.sub(r"(?m)^#\s+\d+\s·", "# ", text)  # the chapter's own number
     text = re.sub(r"(?m)^\s*\d+\.\s", "", text)  # a list
     return [f"{found!r} is typed by hand" for found in re.findall(r"\S*\d\S*", text)]
@@ -150,26 +182,29 @@ def roles_and_fences(notebook) -> list[str]:
 
 
 def link_names(notebook) -> set[str]:
-    """All that a link of this notebook may name."""
+    """All that a link of this notebook may name: its headings, and what any chapter publishes, draws or boxes."""
     import told
     from pybtex.database import parse_file
 
     names = set(chapters.all_numbers()) | set(chapters.numbers(notebook)) | set(told.glossary(ROOT))
     names |= set(parse_file(ROOT / "book" / "references.bib").entries)
-    text = prose(notebook)
-    names |= {told.slug(heading) for heading in re.findall(r"(?m)^#+\s+(.+)$", text)}
-    for kind, name in re.findall(r"(?m)^>\s*\*\*(\w+)\.?\*\*\s*(?:\(([^)]*)\))?", text):
-        names.add(told.slug(f"{kind} {name}") if name else told.slug(f"{kind} 1"))
-    figures = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in notebook.cells]
-    return names | {name for name in figures if name}
+    names |= {chapters.slug(heading) for heading in re.findall(r"(?m)^#+\s+(.+)$", LINK.sub(r"\1", prose(notebook)))}
+    chapters_read = [nbformat.read(path, as_version=4) for path in paths() if path.suffix == ".ipynb"]
+    for book in [notebook, *chapters_read]:
+        names |= {chapters.slug(f"{kind} {name}") for kind, name in chapters.boxes(prose(book)) if name}
+        names |= {cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in book.cells}
+    return names - {None}
 
 
 def faults(notebook) -> list[str]:
     """All that is wrong with how a chapter is told."""
     known = {**chapters.all_numbers(), **chapters.numbers(notebook)}
+    found = re.search(r"(?m)^# 0*(\d+) ·", prose(notebook))
+    names = {**chapters.all_labels(), **chapters.labels(notebook, int(found[1]) if found else 0)}
     return [
-        *stale_values(notebook, known), *typed_digits(notebook), *dangling_links(notebook, link_names(notebook)),
-        *crowded_sentences(notebook), *too_long(notebook), *opening_faults(notebook), *roles_and_fences(notebook),
+        *stale_values(notebook, known), *stale_labels(notebook, names), *typed_digits(notebook),
+        *dangling_links(notebook, link_names(notebook)), *crowded_sentences(notebook), *too_long(notebook),
+        *opening_faults(notebook), *roles_and_fences(notebook),
     ]  # fmt: skip
 
 

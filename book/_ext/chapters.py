@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import base64
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +20,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MIME = "application/vnd.open-threads.number+json"
+HIDDEN = {"remove-cell", "remove-input", "remove_input"}  # tags of cells that have no place on the page
 STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell")
-OPENING = re.compile(r"\*\*(?P<stance>[^*]+?)\.\*\*\s+(?P<sentence>.+?)(?:\n\n|\Z)", re.DOTALL)
+NUMBERED = ("Theorem", "Lemma", "Corollary", "Exercise")
+BOXES = (*NUMBERED, "Proof", "Verdict", "Prediction", "Rule", "Definition")
+OPENING = re.compile(r"(?:# [^\n]*\n+)?\*\*(?P<stance>[^*]+?)\.\*\*\s+(?P<sentence>.+?)(?:\n\n|\Z)", re.DOTALL)
 NUMBER = re.compile(r"\[(?P<text>[^\]]*)\]\(#(?P<key>ch\d\d_[a-z0-9_]+)\)")
+LABEL = re.compile(r"\[(?P<kind>[A-Z][a-z]+) [\d.?]+\]\(#(?P<id>[^()\s]+)\)")
+BOX = re.compile(r"^ {0,3}> ?\*\*(?P<kind>[A-Z][a-z]+)\.?\*\*\.?(?: \((?P<name>[^()]*)\))?", re.MULTILINE)
+FENCE, TICKS = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*\s*?$", r"(?P<ticks>`+)[^`].*?(?<!`)(?P=ticks)(?!`)"
+CODE = re.compile(f"{FENCE}|{TICKS}", re.MULTILINE | re.DOTALL)
 
 
 class Thread(NamedTuple):
@@ -77,6 +85,10 @@ def _chapter(path: Path, _state: int) -> Chapter:
     )
 
 
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
 
@@ -93,6 +105,8 @@ def numbers(notebook) -> dict[str, dict]:
         for output in cell.get("outputs", []):
             made = output.get("data", {}).get(MIME)
             if made is not None:
+                if made["key"] in found:
+                    raise ValueError(f"number {made['key']!r} is published twice: a key names one number")
                 found[made["key"]] = {**made, "cell": index}
     return found
 
@@ -130,6 +144,65 @@ def all_numbers() -> dict[str, dict]:
     return found
 
 
-def with_values(text: str, known: dict[str, dict]) -> str:
-    """``text`` with the present value in every link to a number that is known."""
-    return NUMBER.sub(lambda m: f"[{known[m['key']]['text']}](#{m['key']})" if m["key"] in known else m[0], text)
+def boxes(text: str) -> list[tuple[str, str]]:
+    """(kind, name or nothing) of each quote that becomes a box."""
+    return [(m["kind"], m["name"] or "") for m in BOX.finditer(CODE.sub("", text)) if m["kind"] in BOXES]
+
+
+def labels(notebook, number: int) -> dict[str, str]:
+    """Id → "Figure 4.2", "Theorem 4.1", … as the site numbers them: by chapter, each kind by itself."""
+    found, count = {}, Counter()
+
+    def label(kind: str, name: str | None) -> None:
+        count[kind] += 1
+        if name:
+            found[name] = f"{kind} {number}.{count[kind]}"
+
+    for cell in as_read(notebook.cells):
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if figure.get("caption") and not HIDDEN & set(tags(cell)):
+            for output in cell.get("outputs", []):
+                if "data" in output and MIME not in output["data"]:
+                    label("Figure", figure.get("name"))
+        for kind, name in boxes(cell.source) if cell.cell_type == "markdown" else []:
+            if kind in NUMBERED:
+                label(kind, name and slug(f"{kind} {name}"))
+    return found
+
+
+def as_read(cells: list) -> list:
+    """The cells in the order of the page, where the answer's picture follows its sentence at once."""
+    at = {tag: i for i, cell in enumerate(cells) for tag in tags(cell) if tag in ("opening", "answer-figure")}
+    cells, (start, answer) = list(cells), (at.get("opening", 0), at.get("answer-figure", 0))
+    if 0 < start < answer and all(cell.cell_type == "code" for cell in cells[start + 1 : answer]):
+        cells.insert(start + 1, cells.pop(answer))
+    return cells
+
+
+def all_labels() -> dict[str, str]:
+    found = {}
+    for thread in threads():
+        if thread.path.exists():
+            found |= labels(nbformat.read(thread.path, as_version=4), thread.number)
+    return found
+
+
+def with_values(text: str, known: dict[str, dict], names: dict[str, str] | None = None) -> str:
+    """``text`` with the present value in every link to a number that is known, and the present number in "Figure 4.2".
+
+    Code is left as it is.
+    """
+    names = names or {}
+
+    def value(match: re.Match) -> str:
+        return f"[{known[match['key']]['text']}](#{match['key']})" if match["key"] in known else match[0]
+
+    def label(match: re.Match) -> str:
+        name = names.get(match["id"], "")
+        return f"[{name}](#{match['id']})" if name.split(" ")[0] == match["kind"] else match[0]
+
+    out, last = [], 0
+    for code in CODE.finditer(text):
+        out += [LABEL.sub(label, NUMBER.sub(value, text[last : code.start()])), code[0]]
+        last = code.end()
+    return "".join(out) + LABEL.sub(label, NUMBER.sub(value, text[last:]))
