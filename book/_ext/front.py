@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import chapters
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+from PIL import Image
 
 ANSWERS = "_answers"  # beside the pages, made anew by every build
+CARD = (1200, 630)  # what sites ask for that show shared links
+MARGIN = 30
 
 
 class Threads(Directive):
@@ -87,10 +92,25 @@ def show_card(app, pagename, templatename, context, doctree) -> None:
         if pagename == f"notebooks/{thread.notebook}" and (told := chapters.chapter(thread.path)).card:
             path = Path(app.outdir) / "_static" / "cards" / f"{thread.notebook}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(told.card)
+            path.write_bytes(card(told.card))
             site = app.config.ogp_site_url or context["pathto"]("", resource=True)
-            address = f"{site.rstrip('/')}/_static/cards/{path.name}"
-            context["metatags"] = context.get("metatags", "") + f'<meta property="og:image" content="{address}">\n'
+            about = {"image": f"{site.rstrip('/')}/_static/cards/{path.name}", "image:alt": told.alt}
+            about |= {"image:width": CARD[0], "image:height": CARD[1]}
+            tags = [f'<meta property="og:{name}" content="{escape(str(said))}">' for name, said in about.items()]
+            tags.append('<meta name="twitter:card" content="summary_large_image">')
+            context["metatags"] = context.get("metatags", "") + "\n".join(tags) + "\n"
+
+
+def card(png: bytes) -> bytes:
+    """The picture on white, in the shape that shared links have: otherwise its ends are cut off."""
+    with Image.open(BytesIO(png)) as opened:
+        picture = opened.convert("RGBA")
+    scale = min((side - 2 * MARGIN) / length for side, length in zip(CARD, picture.size, strict=True))
+    picture = picture.resize([round(length * scale) for length in picture.size], Image.Resampling.LANCZOS)
+    canvas, out = Image.new("RGB", CARD, "white"), BytesIO()
+    canvas.paste(picture, [(a - b) // 2 for a, b in zip(CARD, picture.size, strict=True)], picture)
+    canvas.quantize(128, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return out.getvalue()
 
 
 def setup(app) -> dict:
