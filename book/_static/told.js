@@ -1,41 +1,43 @@
-// What stands behind a number, a source or a term: shown on hover, focus and tap; Escape, scrolling or leaving hides it.
+// What stands behind a number, source or term: shown on hover, focus, tap; Escape or leaving hides it.
 (() => {
-  const all = document.querySelectorAll(".told");
-  let shown = null;
-  let leaving = 0;
-  const hide = () => {
-    if (shown) shown.classList.remove("open");
-    shown = null;
+  let shown, before, leaving;
+  const on = (name, act) => addEventListener(name, act, { capture: true, passive: name === "scroll" });
+  const of = (event) => event.target.closest?.(".told");
+  const place = () => {
+    if (!shown) return;
+    const more = shown.lastElementChild.style, { offsetWidth: w, offsetHeight: h } = shown.lastElementChild;
+    const at = shown.firstElementChild.getClientRects()[0];
+    more.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - w - 8))}px`;
+    more.top = `${at.bottom + 6 + h < innerHeight ? at.bottom + 6 : at.top - h - 6}px`;
   };
   const show = (told) => {
     clearTimeout(leaving);
     if (told === shown) return;
-    hide();
-    shown = told;
-    told.classList.add("open");
-    const more = told.querySelector(".told-more");
-    const at = told.firstElementChild.getClientRects()[0];
-    const room = document.documentElement.clientWidth - more.offsetWidth - 8;
-    const below = at.bottom + 6 + more.offsetHeight < innerHeight;
-    more.style.left = `${Math.max(8, Math.min(at.left, room))}px`;
-    more.style.top = `${below ? at.bottom + 6 : at.top - more.offsetHeight - 6}px`;
+    shown?.classList.remove("open");
+    (shown = told)?.classList.add("open");
+    requestAnimationFrame(place); // after the scroll to what got the focus
   };
-  for (const told of all) {
-    told.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(told));
-    told.addEventListener("pointerleave", () => (leaving = setTimeout(() => told === shown && hide(), 200)));
-    told.addEventListener("focusin", () => show(told));
-    told.addEventListener("focusout", hide);
-    const link = told.firstElementChild;
-    let open = false;
-    link.addEventListener("pointerdown", () => (open = told === shown));
-    link.addEventListener("click", (event) => {
-      if (event.detail && !open) {
-        event.preventDefault(); // the first tap shows, the second goes
-        show(told);
-      }
-    });
-    told.querySelector(".told-more").addEventListener("click", () => link.click());
-  }
-  addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  addEventListener("scroll", hide, { passive: true });
+  on("scroll", place);
+  on("pointerover", (e) => e.pointerType === "mouse" && of(e) && show(of(e)));
+  on("pointerout", (e) => {
+    if (of(e)) leaving = setTimeout(() => shown?.contains(document.activeElement) || show(), 200);
+  });
+  on("focusin", (e) => show(of(e)));
+  on("focusout", () => show());
+  on("keydown", (e) => e.key === "Escape" && show());
+  on("pointerdown", (e) => ((before = shown), of(e) === shown || show()));
+  on("click", (e) => {
+    const told = of(e), link = told?.firstElementChild;
+    if (!told) return;
+    if (!link.contains(e.target)) return link.click();
+    if (!e.detail || before === told) return show();
+    e.preventDefault(); // the first tap shows, the second goes
+    show(told);
+  });
+  const reveal = () => { // the code of a cell that a link leads to
+    const cell = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest(".numbers-cell");
+    cell?.querySelectorAll("details").forEach((fold) => (fold.open = true));
+  };
+  on("hashchange", reveal);
+  reveal();
 })();
