@@ -18,17 +18,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 ROOT = Path(__file__).resolve().parents[2]
 
 OPENING = """\
-# 4 · Old values bring the word back
-
-**No.** Old values bring back [11 of 16](#ch04_back) words, old keys [−0.02 nats](#ch04_keys) of them; "chance" is another matter.
+**No.** Old values bring back [11 of 16](#ch04_back) words, old keys
+[−0.02 nats](#ch04_keys) of them; "chance" is another matter.
 """
 
 NUMBERS = """\
 from helpers.evidence import number
 
-number("ch04_back", 11, "{:.0f} of 16", interval=(9, 13), covers="words", null="1 of 16, by chance")
-number("ch04_keys", -0.021, "{:.2f} nats", interval=(-0.1, 0.05), covers="5 seeds <b> & 'texts'", null=0.0)
-number("ch04_words", 110, covers="exact")
+number("ch04_back", 11, "{:.0f} of 16", interval=(9, 13), covers="95%, over words", null="1 of 16, by chance")
+number("ch04_keys", -0.021, "{:.2f} nats", interval=(-0.1, 0.05), covers="95%, over 5 seeds <b> & 'texts'", null=0.0)
+number("ch04_words", 110, "d", covers="exact")
 """
 
 PROSE = """\
@@ -52,6 +51,10 @@ and [Theorem 4.2](#theorem-half-of-it). [Till 2024](#till2024true) calls it [shr
 > and that is [110](#ch04_words).
 
 > **Proof.** By *inspection*.
+
+> **Proof** (another way). By *hand*.
+
+> **Proof.** And again.
 
 > **Exercise** (by hand). Compute it.
 
@@ -110,7 +113,7 @@ See {prf:ref}`thm-old`.
 INDEX = """\
 # Small
 
-```{threads} cards
+```{threads}
 ```
 
 Over all, [11 of 16](#ch04_back) words come back, for [110](#ch04_words).
@@ -129,9 +132,9 @@ shrinkage
 """
 
 THREADS = """\
-- {title: Values, notebook: 04_values, question: Do the old values do it?}
-- {title: An older one, notebook: 05_older, question: Does it *still* work?}
-- {title: Open, notebook: 06_open, question: And this?}
+- {number: 4, title: Values, notebook: 04_values, question: "Do the old values do it?"}
+- {number: 5, title: An older one, notebook: 05_older, question: "Does it still work?"}
+- {number: 6, title: Open, notebook: 06_open, question: "And this?"}
 """
 
 BIB = """\
@@ -164,10 +167,11 @@ def chapter_four() -> nbformat.NotebookNode:
     """A chapter in the notation, as its author writes it; not executed."""
     return new_notebook(
         cells=[
+            new_markdown_cell("# 4 · Old values bring the word back"),
             new_markdown_cell(OPENING, metadata={"tags": ["opening"]}),
             new_code_cell("width = 3", metadata={"tags": ["hide-input"]}),
             picture_cell("answer-figure", name="fig-ch04-answer", caption="What comes back."),
-            new_markdown_cell("## What is asked\n\nTwo ways to the word."),
+            new_markdown_cell("## What is asked of [110](#ch04_words) words\n\nTwo ways to the word."),
             picture_cell("drawing", name="fig-ch04-values", caption="Two ways."),
             new_code_cell(NUMBERS, metadata={"tags": ["hide-input"]}),
             new_markdown_cell(PROSE),
@@ -197,12 +201,12 @@ def write(folder: Path, four: nbformat.NotebookNode) -> Path:
     """The sources of the small book, with ``four`` as its chapter 4."""
     for name in ("book", "notebooks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for name in ("_ext", "_static", "_templates", "_extra"):
-        shutil.copytree(ROOT / "book" / name, folder / "book" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "book").glob("_*/"):
+        shutil.copytree(path, folder / "book" / path.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "_config.yml", folder)
     (folder / "_toc.yml").write_text(TOC)
     (folder / "README.md").write_text("# Small\n\nIt is [old](#ch04_words).\n")
-    pages = {"index.md": INDEX, "verdicts.md": "# Verdicts\n\n```{threads} table\n```\n", "glossary.md": GLOSSARY}
+    pages = {"index.md": INDEX, "verdicts.md": "# Verdicts\n\n```{threads}\n:words:\n```\n", "glossary.md": GLOSSARY}
     pages |= {"references.md": "# References\n\n```{bibliography}\n:style: plain\n:all:\n```\n"}
     for name, text in {**pages, "threads.yml": THREADS, "references.bib": BIB}.items():
         (folder / "book" / name).write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ OPENING = "**No.** The guesser finds [59%](#ch99_share) of cards, and by luck [2
 
 def told(*texts: str, opening: str = OPENING, **changes):
     """A small chapter that keeps every rule, with ``texts`` added to its prose."""
-    outputs = [new_output("display_data", data=made._repr_mimebundle_()) for made in (MADE, NULL, THIRD)]
+    outputs = [new_output("display_data", data=made.bundle()) for made in (MADE, NULL, THIRD)]
     cells = [
         new_markdown_cell("# 9 · A made-up chapter"),
         new_markdown_cell(opening, metadata={"tags": ["opening"]}),
@@ -53,6 +53,8 @@ def test_a_chapter_that_keeps_the_rules_has_no_fault():
     [
         ("It is [60%](#ch99_share).", "ch99_share is '59%', the text says '60%'"),
         ("We saw 17 of them.", "'17' is typed by hand"),
+        ("We saw [17 of them](#theorem-twins).", "'17' is typed by hand"),
+        ("See [Theorem 9.2](#theorem-twins).", "[Theorem 9.2](#theorem-twins) is [Theorem 9.1](#theorem-twins) now"),
         ("It is 0.4 nats.", "'0.4' is typed by hand"),
         ("See [there](#nowhere).", "#nowhere names nothing"),
         ("See [59%](#ch99_shares).", "#ch99_shares names nothing"),
@@ -80,6 +82,10 @@ def test_a_broken_rule_is_found(text, fault):
 )
 def test_a_bad_opening_is_found(opening, fault):
     assert any(fault in found for found in prose.faults(told(opening=opening)))
+
+
+def test_the_title_may_stand_in_the_cell_of_the_opening():
+    assert prose.faults(told(opening=f"# 9 · A claim\n\n{OPENING}")) == []
 
 
 def test_a_chapter_without_its_figure_is_found():

@@ -72,7 +72,7 @@ def page(tmp_path_factory):
         (home / "book" / f"{name}.md").unlink(missing_ok=True)
     (home / "book" / "index.md").write_text("# Front\n\n```{threads}\n```\n")
     picture = {"mystnb": {"image": {"alt": "A dot, drawn to be seen"}}, "tags": ["answer-figure", "hide-input"]}
-    outputs = [new_output("display_data", data=made._repr_mimebundle_()) for made in MADE]
+    outputs = [new_output("display_data", data=made.bundle()) for made in MADE]
     cells = [
         new_markdown_cell(TEXT),
         new_markdown_cell(
@@ -143,17 +143,17 @@ def test_enter_goes_to_the_cell_that_computed_it(visit):
     tab = visit()
     share(tab).locator("a").focus()
     tab.keyboard.press("Enter")
-    assert tab.url.endswith("#cell-3") and tab.locator("#cell-3").count() == 1
+    assert tab.url.endswith("#ch01_share") and tab.locator("#ch01_share").count() == 1
 
 
 def test_the_first_tap_shows_and_the_second_goes(visit):
     tab = visit(viewport={"width": 375, "height": 700}, has_touch=True, is_mobile=True)
     share(tab).locator("a").tap()
-    assert more(tab).is_visible() and "#cell-3" not in tab.url
+    assert more(tab).is_visible() and "#ch01_share" not in tab.url
     box = more(tab).bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 375
     share(tab).locator("a").tap()
-    assert tab.url.endswith("#cell-3")
+    assert tab.url.endswith("#ch01_share")
 
 
 def test_nothing_moves_when_it_opens(visit):
@@ -228,7 +228,7 @@ def test_the_front_page_takes_picture_stance_and_sentence(visit, page):
     assert card.locator(".stance").inner_text() == "No." and "Is it so?" in card.inner_text()
     assert tab.locator(".thread-card").nth(1).locator(".thread-verdict").inner_text() == "open"
     card.locator(".told a").press("Enter")
-    assert tab.url.endswith("01_made_up.html#cell-3")
+    assert tab.url.endswith("01_made_up.html#ch01_share")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
