@@ -46,7 +46,7 @@ lab: $(MODEL)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small version)
-	$(PY) -m recipes $(if $(REDUCED),--reduced)
+	$(PY) -m recipes --all $(if $(REDUCED),--reduced)
 
 bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh
