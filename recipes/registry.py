@@ -1,8 +1,8 @@
 """What the recipes make, what they cost and what they need: the one place where this is written.
 
 Order is the order in which ``python -m recipes --all`` runs them. Minutes are of one core of a server processor: sums
-of the ``seconds`` that the tables and the manifest hold, and where there are none, estimates from runs like it. All of
-them are for an empty cache, except that :mod:`recipes.cosines` finds the sweep's dictionaries.
+of the ``seconds`` that the tables and the manifest hold, and where there are none, estimates from runs like it. Nothing
+is in the cache but activations, and for :mod:`recipes.cosines` the sweep's dictionaries.
 """
 
 from __future__ import annotations

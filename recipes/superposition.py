@@ -203,14 +203,7 @@ def correlated(kind: str, seed: int, count: int, n: int = 512, m: int = 2048, l:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options(
-        "superposition",
-        __doc__,
-        "reduced",
-        "processes",
-        "scheduler",
-        reduced="an eighth of the draws, fewer sizes",
-    )
+    parser = options("superposition", __doc__, "processes", "scheduler", reduced="an eighth of the draws, fewer sizes")
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="which tables to make")
     args = parser.parse_args(argv)
     many = {"folder": cache_dir() / "runs", "processes": args.processes, "scheduler": args.scheduler}

@@ -153,13 +153,7 @@ def judge(many, rows: list[dict]) -> list[dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options(
-        "three_features",
-        __doc__,
-        "reduced",
-        "scheduler",
-        reduced="three seeds of the grid, standard and gated",
-    )
+    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
     args = parser.parse_args(argv)
     seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
     points = [
