@@ -36,6 +36,7 @@ test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compare
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(PY) -m pytest tests
+	$(PY) -m pytest --doctest-modules helpers recipes/command.py
 	$(PY) -m pytest --nbval notebooks
 
 run: $(MODEL)  ## run the notebooks and write their outputs back

@@ -192,6 +192,7 @@ ARCHITECTURES: dict[str, type[SAE]] = {
     "batchtopk": BatchTopK,
     "matryoshka": Matryoshka,
 }
+"""Every architecture's class by its name, which :func:`build` takes."""
 
 
 def build(name: str, d_model: int, d_sae: int, *, generator: torch.Generator, **hyper) -> SAE:
@@ -200,6 +201,8 @@ def build(name: str, d_model: int, d_sae: int, *, generator: torch.Generator, **
     Raises ``ValueError`` for an unknown architecture, sizes below 1, or a hyperparameter out of range, ``TypeError``
     for a hyperparameter the architecture does not have.
 
+    >>> import torch
+    >>> from helpers.sae import build
     >>> sae = build("topk", 16, 64, generator=torch.Generator().manual_seed(0), k=4)
     >>> sae.encode(torch.ones(3, 16)).shape
     torch.Size([3, 64])

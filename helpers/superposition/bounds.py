@@ -66,8 +66,8 @@ def active_for(n, m, target=0.5, threshold=0.5) -> np.ndarray:
     """Largest number of active features with ``any_error(n, m, l).upper ≤ target``; 0 if one is too many.
 
     >>> from helpers.superposition import active_for
-    >>> int(active_for(1024, 100_000, target=0.5))
-    13
+    >>> int(active_for(256, 4096, target=0.5))
+    5
     """
     _strict_shares("target", target)
     return _each(lambda n, m, p, t: _last(lambda l: any_error(n, m, l, t).upper <= p, m), n, m, target, threshold)
@@ -79,8 +79,8 @@ def features_for(n, l, target=0.5, threshold=0.5) -> np.ndarray:
     Infinite where the chance of a single false alarm is below 1e-300.
 
     >>> from helpers.superposition import any_error, features_for
-    >>> m = int(features_for(1024, 16, target=0.5))
-    >>> bool(any_error(1024, m, 16).upper <= 0.5 < any_error(1024, m + 1, 16).upper)
+    >>> m = int(features_for(256, 4, target=0.5))
+    >>> bool(any_error(256, m, 4).upper <= 0.5 < any_error(256, m + 1, 4).upper)
     True
     """
     _strict_shares("target", target)
@@ -97,8 +97,8 @@ def half_wrong(n, m, threshold=0.5) -> np.ndarray:
     """Largest number of active features with no more false alarms, on average, than active features.
 
     >>> from helpers.superposition import half_wrong
-    >>> int(half_wrong(1024, 100_000))
-    20
+    >>> int(half_wrong(64, 512))
+    2
     """
     return _each(lambda n, m, t: _last(lambda l: (m - l) * false_alarm(n, l, t) <= l, m), n, m, threshold)
 

@@ -154,9 +154,9 @@ class Interference:
     Symmetric, ``std = √(l E[a²]/n)``. ``cdf``, ``sf``, ``pdf`` and ``ppf`` take arrays; shapes are kept.
 
     >>> from helpers.superposition import Interference
-    >>> law = Interference(64, 16)
+    >>> law = Interference(64, 4)
     >>> round(law.std(), 6), round(float(law.sf(0.0)), 6)
-    (0.5, 0.5)
+    (0.25, 0.5)
     """
 
     def __init__(self, n: int, l: int, amplitude: str = "unit"):
@@ -194,8 +194,8 @@ def false_alarm(n, l, threshold=0.5, amplitude: str = "unit") -> np.ndarray:
     """Exact probability that one inactive feature is read as on.
 
     >>> from helpers.superposition import false_alarm
-    >>> false_alarm(64, [4, 16]).round(3).tolist()
-    [0.023, 0.159]
+    >>> false_alarm(64, [2, 4]).round(3).tolist()
+    [0.002, 0.023]
     """
     _strict_shares("threshold", threshold)
     return _each(lambda n, l, t: Interference(n, l, amplitude).sf(t), n, l, threshold)
@@ -205,8 +205,8 @@ def miss(n, l, threshold=0.5, amplitude: str = "unit") -> np.ndarray:
     """Exact probability that one active feature, disturbed by the ``l - 1`` others, is read as off.
 
     >>> from helpers.superposition import miss
-    >>> miss(64, [4, 16]).round(3).tolist()
-    [0.01, 0.151]
+    >>> miss(64, [2, 4]).round(3).tolist()
+    [0.0, 0.01]
     """
     _strict_shares("threshold", threshold), wholes("l", l, 1)
     a = _amplitude(amplitude)
