@@ -1,8 +1,7 @@
-"""The page that lists the helpers: a section a face, an entry a public name, read from the sources.
+"""The page that lists the helpers: a section a face, an entry a public name, read from the sources and not imported.
 
-Nothing is imported: names, signatures and docstrings come from the syntax tree, so that the book builds without torch.
 Docstrings are reStructuredText but for two habits: an indented block is an equation or a table, kept as it stands, and
-``Parameters`` with a line under it heads a list. A role such as ``:func:`` becomes a link where the name is on the
+``Parameters`` with a line under it heads a list. A role such as ``:func:`` becomes a link where its name is on the
 page, and plain code where it is not.
 """
 
@@ -19,12 +18,10 @@ from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective, new_document
 
 ROOT = Path(__file__).resolve().parents[2]
-ORDER = (
-    "lm", "sae", "geometry", "superposition", "composition", "definitions", "reviewer", "evidence", "page", "runs",
-    "checks",
-)  # fmt: skip
+ORDER = "lm sae geometry superposition composition definitions reviewer evidence page runs checks".split()
 MARK = "\u2060"  # stands before code that was a role
 ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):`~?([^`]+)`")
+EXAMPLE = re.compile(r"^>>>.*?(?=\n\n|\Z)", re.M | re.S)
 HEADING = re.compile(r"^(\w+)\n-{3,}$", re.M)
 SIGNATURE, VALUE = 90, 600  # characters: longer signatures get a line for each argument, longer values are cut
 
@@ -54,21 +51,26 @@ def faces(root: Path = ROOT) -> dict[str, tuple[str, list[Entry]]]:
 
 
 def face(module: str, path: Path) -> tuple[str, list[Entry]]:
+    """The docstring of a face and what it imports from its modules; of a single module, all that it defines.
+
+    First comes what the docstring speaks of, in its order; plain values come last.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path.name != "__init__.py":
-        return ast.get_docstring(tree) or "", [e for e in entries(module, path).values() if e.name[0] != "_"]
-    known = {}
+    listed = [] if path.name == "__init__.py" else [e for e in entries(module, path).values() if e.name[0] != "_"]
     for line in tree.body:
-        if isinstance(line, ast.ImportFrom) and line.level == 1:
+        if path.name == "__init__.py" and isinstance(line, ast.ImportFrom) and line.level == 1:
             inner = entries(module, path.with_name(f"{line.module}.py"))
-            known |= {alias.asname or alias.name: inner[alias.name] for alias in line.names}
-    return ast.get_docstring(tree) or "", list(known.values())
+            listed += [inner[alias.name] for alias in line.names]
+    doc = ast.get_docstring(tree) or ""
+    at = {e.id: spoken.start() for e in listed if (spoken := re.search(rf"`{e.name}\b", doc))}
+    return doc, sorted(listed, key=lambda e: (at.get(e.id, len(doc)), bool(e.source)))
 
 
 def entries(module: str, path: Path) -> dict[str, Entry]:
     """What a module defines at its top, by name and in its order."""
     text = path.read_text(encoding="utf-8")
-    body, out = ast.parse(text).body, {}
+    tree, out = ast.parse(text), {}
+    body, shown = tree.body, EXAMPLE.findall(ast.get_docstring(tree) or "")
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             entry = Entry(f"{module}.{node.name}", path, node, ast.get_docstring(node) or "")
@@ -81,18 +83,18 @@ def entries(module: str, path: Path) -> dict[str, Entry]:
             said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
+                    doc = "\n\n".join([said or "", *(block for block in shown if target.id in block)])
                     source = ast.get_source_segment(text, node)
-                    out[target.id] = Entry(f"{module}.{target.id}", path, node, said or "", source)
+                    out[target.id] = Entry(f"{module}.{target.id}", path, node, doc, source)
     return out
 
 
 def arguments(node: ast.stmt) -> tuple[list[str], str]:
     """The arguments of a call as text, and what it returns."""
     if isinstance(node, ast.ClassDef):
-        made = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        if made is None:
-            return [ast.unparse(n) for n in node.body if isinstance(n, ast.AnnAssign)], ""
-        return arguments(made)[0], ""
+        made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        fields = [ast.unparse(n) for n in node.body if isinstance(n, ast.AnnAssign)]
+        return arguments(made[0])[0] if made else fields or [ast.unparse(base) for base in node.bases], ""
     a = node.args
     pairs = list(zip(a.args, [None] * (len(a.args) - len(a.defaults)) + a.defaults, strict=True))
     pairs += [(f"*{ast.unparse(a.vararg)}" if a.vararg else "*", None)] if a.vararg or a.kwonlyargs else []
@@ -141,29 +143,33 @@ class HelpersApi(SphinxDirective):
         self.ids = {f"helpers.{name}" for name in self.faces}
         for _, listed in self.faces.values():
             self.ids |= {e.id for entry in listed for e in (entry, *entry.members)}
-        for path in (ROOT / "helpers").rglob("*.py"):
+        for path in (Path(__file__), *(ROOT / "helpers").rglob("*.py")):
             self.env.note_dependency(str(path))
         for name, (doc, listed) in self.faces.items():
             place = f"helpers.{name}"
             section = nodes.section("", nodes.title("", place), ids=[place], names=[place])
             section += self.parsed(doc, place)
-            links = [[self.link(entry.name, entry.id), nodes.Text(" ")] for entry in listed]
-            names = nodes.paragraph("", "", *sum(links, []), classes=["api-names"])
+            names = nodes.paragraph(classes=["api-names"])
+            for entry in listed:
+                names += [self.link(entry.name, entry.id), nodes.Text(" ")]
             section += [names, *(self.entry(entry) for entry in listed)]
             self.state.document.note_explicit_target(section)
             out.append(section)
         return out
 
     def entry(self, entry: Entry, inner: bool = False) -> addnodes.desc:
-        kind = {ast.ClassDef: "class", ast.FunctionDef: "method" if inner else "function"}.get(type(entry.node), "data")
+        kind = {ast.ClassDef: "class", ast.FunctionDef: "method" if inner else "function"}.get(
+            type(entry.node), "value"
+        )
         desc = addnodes.desc(domain="py", objtype=kind, noindex=True, classes=["py", kind])
         first = addnodes.desc_signature("", "", ids=[entry.id], classes=["sig-object", "py"])
-        if kind in ("class", "data"):
-            first += addnodes.desc_annotation("", f"{kind if kind == 'class' else 'value'} ")
+        if kind in ("class", "value"):
+            first += addnodes.desc_annotation("", f"{kind} ")
         first += addnodes.desc_name(entry.name, entry.name)
         content = addnodes.desc_content()
-        if kind == "data":
-            value = entry.source if len(entry.source) <= VALUE else entry.source[:VALUE].rpartition("\n")[0] + "\n    # …"
+        if kind == "value":
+            value, more = entry.source, entry.source[VALUE:]
+            value = value[:VALUE].rpartition("\n")[0] + "\n    # …" if more else value
             content += nodes.literal_block(value, value, language="python")
         else:
             given, returned = arguments(entry.node)
@@ -173,8 +179,8 @@ class HelpersApi(SphinxDirective):
                 listed += addnodes.desc_parameter("", text, noemph=True)
             first += [listed, addnodes.desc_returns("", returned)] if returned else [listed]
         content.insert(0, self.parsed(entry.doc, entry.id))
-        where = f"{entry.path.relative_to(ROOT)}, line {entry.node.lineno}"
         if not inner:
+            where = f"{entry.path.relative_to(ROOT)}, line {entry.node.lineno}"
             content += nodes.paragraph("", where, classes=["api-where"])
         content += [self.entry(member, inner=True) for member in entry.members]
         desc += [first, content]
@@ -186,9 +192,9 @@ class HelpersApi(SphinxDirective):
         for code in list(document.findall(nodes.literal)):
             if code.astext().startswith(MARK):
                 said = code.astext().lstrip(MARK)
-                code.replace_self(
-                    self.link(said.rpartition(".")[2] if said.count(".") > 1 else said, self.found(said, place))
-                )
+                code.replace_self(self.link(said, self.found(said, place)))
+        for block in document.findall(nodes.literal_block):
+            block["language"] = "text"
         return document.children
 
     def found(self, said: str, place: str) -> str | None:
