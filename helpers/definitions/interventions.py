@@ -98,7 +98,12 @@ def set_head(lm, layer: int, head: int, position: int, value: Tensor) -> Interve
 
 
 def z_hook(layer: int) -> str:
-    """Where the heads' outputs z are, before ``W_O``: ``(batch, ctx, n_heads, d_head)``."""
+    """Where the heads' outputs z are, before ``W_O``: ``(batch, ctx, n_heads, d_head)``.
+
+    >>> from helpers.definitions import z_hook
+    >>> z_hook(3)
+    'blocks.3.attn.o.hook_in'
+    """
     return f"blocks.{layer}.attn.o.hook_in"
 
 

@@ -45,6 +45,12 @@ Heads = list[tuple[int, int]]  # (layer, head)
 
 
 def pattern_hook(layer: int) -> str:
+    """Where the heads of a layer have their patterns, after the softmax: ``(batch, n_heads, ctx, ctx)``.
+
+    >>> from helpers.definitions import pattern_hook
+    >>> pattern_hook(3)
+    'blocks.3.attn.hook_pattern'
+    """
     return f"blocks.{layer}.attn.hook_pattern"
 
 
