@@ -101,11 +101,11 @@ class Ask(Bench):
         """A run of the whole prompt in which all heads attend from the last position as in ``source``."""
         heads = range(self.lm.cfg.n_heads)
         patterns = [patch_pattern(self.lm, l, heads, self.full_end, source.seen[pattern_hook(l)]) for l in self.layers]
-        return definition_run(self.lm, self.p, scale, interventions=[*patterns, *edits])
+        return definition_run(self.lm, self.p, scale, interventions=[*edits, *patterns])  # patterns see edited values
 
 
 def paths(name, bos, k, words, heads) -> list[dict]:
-    """Keys and values, both ways; who reads the values; all heads' patterns."""
+    """Keys and values, both ways; who reads the values."""
     b = Ask(name, bos, k, words, heads)
     lm, n = b.lm, b.lm.cfg.n_layers
     runs = {s: {1.0: b.one, FAR: b.far}.get(s) or b.base(s) for s in SCALES}
@@ -124,9 +124,16 @@ def paths(name, bos, k, words, heads) -> list[dict]:
             edits = [put_for(lm, l, list(queries), 0, v[l], b.where) for l in range(n)]
             with contextlib.suppress(NotImplementedError):  # this model shows its patterns too late for that
                 b.do(f"values of s = {other}, read {reader}", s, edits)
+    return b.rows
+
+
+def patterns(name, bos, k, words, heads) -> list[dict]:
+    """All heads attend from the last position as at the other scale; alone, and with the word's values too."""
+    b = Ask(name, bos, k, words, heads)
+    for s, source, other in ((FAR, b.one, "1"), (1.0, b.far, "100")):
+        values = [replace(b.lm, x, b.where, source.seen[x]) for x in kv_hooks(b.lm, "v")]
         b.do(f"patterns of s = {other}", s, run=b.patched(s, source))
-    whole = [replace(lm, x, b.where, b.one.seen[x]) for x in kv_hooks(lm, "v")]
-    b.do("patterns and values of s = 1", FAR, run=b.patched(FAR, b.one, whole))
+        b.do(f"patterns and values of s = {other}", s, run=b.patched(s, source, values))
     return b.rows
 
 
@@ -208,4 +215,4 @@ def doses(name, bos, k, words, heads) -> list[dict]:
     return b.rows
 
 
-PARTS = {"paths": paths, "layers": layers, "writes": writes, "doses": doses}
+PARTS = {"paths": paths, "patterns": patterns, "layers": layers, "writes": writes, "doses": doses}

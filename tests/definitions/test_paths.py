@@ -148,7 +148,7 @@ def test_the_grids_points_run_on_this_shape(folder, monkeypatch):
     name, words = str(folder), ["table", "dog", "idea", "river"]
     found = find_heads(model(name), [(TEMPLATES[0], words)])
     heads = found[found.role != ""].to_dict("records")
-    for stage in ("paths", "layers", "writes", "doses"):
+    for stage in paths_tests.PARTS:
         rows = rescaling_paths.work(stage, name, False, k=0, words=words, heads=heads)["result"]
         own = {(r["condition"], r["setting"], r["scale"]): r["measures"]["own"] for r in rows}
         assert len(own) == len(rows), "no run twice"
@@ -184,7 +184,7 @@ def test_the_shipped_grid_saw_test_words_only_and_its_checks_come_out():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["smollm2-135m"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
 def test_plain_transformers_finds_the_same_with_none_of_this_code(name):
     """The values carry it: forward hooks on the model's own modules, against the shipped table (first template)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
