@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ..evidence import interval
 from .interventions import patch_pattern, set_head, z_hook
-from .rescaling import Prompts, Template, definition_run, encode, transferred
+from .rescaling import Prompts, Template, _last, definition_run, encode, transferred
 
 FAR = 100.0
 CUE = 0.1
@@ -68,7 +68,7 @@ def gradients(
     taps = [
         ("embed.hook_out", lambda value, hook: value.detach().clone().requires_grad_()),
         *[(hook, tap) for hook in hooks],
-        ("unembed.hook_in", lambda value, hook: value[:, -1:]),
+        ("unembed.hook_in", _last),
     ]
     with torch.enable_grad():
         out = lm.run_with_hooks(
