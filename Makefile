@@ -6,7 +6,7 @@ PY     := $(BIN)/python
 READY  := $(VENV)/.ready
 MODEL  := $(VENV)/.model
 BOOK   := _build/html/.built
-PAGES  := _config.yml _toc.yml $(shell find book notebooks -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help book test run lab artifacts bench colab publish clean
@@ -36,6 +36,7 @@ test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compare
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(PY) -m pytest tests
+	$(PY) -m pytest --doctest-modules helpers recipes/command.py
 	$(PY) -m pytest --nbval notebooks
 
 run: $(MODEL)  ## run the notebooks and write their outputs back
@@ -46,7 +47,7 @@ lab: $(MODEL)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small version)
-	$(PY) -m recipes $(if $(REDUCED),--reduced)
+	$(PY) -m recipes --all $(if $(REDUCED),--reduced)
 
 bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh

@@ -28,6 +28,13 @@ def patterns(ratio: float, alone: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Inputs ``x (4, 3)`` and their probabilities ``p (4,)``: f1, f2, f1 and f2, f3.
 
     ``ratio`` is p12 / p3, ``alone`` is p1 / p12 = p2 / p12.
+
+    >>> from helpers.composition import patterns
+    >>> x, p = patterns(ratio=2.0)
+    >>> x.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> p.round(3).tolist()
+    [0.286, 0.286, 0.286, 0.143]
     """
     ratio, alone = finite("ratio", ratio, above=0), finite("alone", alone, above=0)
     x = np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
@@ -58,6 +65,12 @@ def optimal_codes(x: np.ndarray, D: np.ndarray, sparsity) -> tuple[np.ndarray, n
     """Codes ``(…, n, m)`` that minimise the loss of ``x (n, d)`` under dictionaries ``D (…, m, d)``, and the losses.
 
     Exact: every set of active latents is tried. ``sparsity`` broadcasts over the leading axes of ``D``.
+
+    >>> import numpy as np
+    >>> from helpers.composition import SEPARATE, optimal_codes
+    >>> codes, loss = optimal_codes(np.array([[1.0, 1.0, 0.0]]), SEPARATE, sparsity=0.2)
+    >>> codes.round(3).tolist(), loss.round(3).tolist()
+    ([[0.9, 0.9, 0.0]], [0.38])
     """
     D = np.asarray(D, dtype=float)
     lam = np.broadcast_to(np.asarray(sparsity, dtype=float), D.shape[:-2])[..., None]
@@ -82,12 +95,24 @@ def optimal_codes(x: np.ndarray, D: np.ndarray, sparsity) -> tuple[np.ndarray, n
 
 
 def expected_loss(x, p, D, sparsity) -> np.ndarray:
-    """Mean over inputs of the least loss of each dictionary ``D (…, m, d)``."""
+    """Mean over inputs of the least loss of each dictionary ``D (…, m, d)``.
+
+    >>> import numpy as np
+    >>> from helpers.composition import COMPOSED, SEPARATE, expected_loss, patterns
+    >>> x, p = patterns(ratio=2.0)
+    >>> expected_loss(x, p, np.stack([SEPARATE, COMPOSED]), sparsity=0.2).round(3).tolist()
+    [0.244, 0.329]
+    """
     return optimal_codes(x, D, sparsity)[1] @ p
 
 
 def saving(sparsity):
-    """What the latent f1+f2 saves on an input with both features."""
+    """What the latent f1+f2 saves on an input with both features.
+
+    >>> from helpers.composition import saving
+    >>> round(float(saving(0.2)), 3)
+    0.107
+    """
     return (2 - np.sqrt(2)) * sparsity - sparsity**2 / 4
 
 
@@ -96,6 +121,10 @@ def threshold(sparsity, kind: str = "l1"):
 
     ``kind``: ``"l1"`` for squared error and λ‖c‖₁; ``"rescaled"`` for the loss of the gated and expanded arms, where a
     feature that is not read costs a second reconstruction too; ``"l0"`` for λ‖c‖₀, where λ < 1.
+
+    >>> from helpers.composition import threshold
+    >>> round(float(threshold(0.2)), 2), round(float(threshold(0.2, "l0")), 2)
+    (7.56, 4.0)
     """
     lam = np.asarray(sparsity, dtype=float)
     if not ((lam > 0) & (lam < 2)).all():
@@ -122,7 +151,12 @@ def encoder(kind: str, sparsity: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_plane(*degrees: float) -> np.ndarray:
-    """Unit rows in the plane of f1 and f2, by their angles from f1."""
+    """Unit rows in the plane of f1 and f2, by their angles from f1.
+
+    >>> from helpers.composition import in_plane
+    >>> in_plane(0, 90).round(6).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
     a = np.radians(np.asarray(degrees, dtype=float))
     return np.stack([np.cos(a), np.sin(a), np.zeros_like(a)], axis=-1)
 
@@ -148,6 +182,10 @@ def best(ratio: float, sparsity: float, alone: float = 1.0, width: float = 0.0) 
     """The best dictionary with f3 and two rows in the plane, the best with three rows in the plane, and the winner.
 
     ``boundary`` is the p12 / p3 at which the two are equally good.
+
+    >>> from helpers.composition import best
+    >>> best(ratio=20.0, sparsity=0.2)["winner"], best(ratio=2.0, sparsity=0.2)["winner"]
+    ('give', 'keep')
     """
     x, p = amplitudes(ratio, width, alone)
     rare = x[:, 2] != 0
@@ -192,6 +230,10 @@ def label(D: np.ndarray, fires: np.ndarray | None = None) -> str:
     """What the rows of ``D (m, 3)`` read: for each, the named direction within 22.5°, else ``other``; sorted.
 
     ``fires (m,)`` says which latents fire on some input; the others are ``dead``.
+
+    >>> from helpers.composition import COMPOSED, label
+    >>> label(COMPOSED)
+    'f1 f1+f2 f2'
     """
     names = []
     for j, row in enumerate(D / np.linalg.norm(D, axis=1, keepdims=True)):
@@ -205,6 +247,10 @@ def kind(reads: str) -> str:
     """Which of the dictionaries that can be best has this :func:`label`, else ``other``.
 
     ``separate`` f1, f2, f3; ``composed`` f1, f2, f1+f2; ``merged`` f3, f1+f2 and one of f1 and f2.
+
+    >>> from helpers.composition import kind
+    >>> kind("f1 f1+f2 f2")
+    'composed'
     """
     return {
         "f1 f2 f3": "separate",
@@ -215,5 +261,10 @@ def kind(reads: str) -> str:
 
 
 def composes(reads: str) -> bool:
-    """Whether some latent reads f1+f2."""
+    """Whether some latent reads f1+f2.
+
+    >>> from helpers.composition import composes
+    >>> composes("f1 f1+f2 f2"), composes("f1 f2 f3")
+    (True, False)
+    """
     return "f1+f2" in reads.split()

@@ -1,4 +1,4 @@
-"""Hold the reduced computations against the shipped ones: `python -m recipes.compare`. Exits 1 if they disagree.
+"""Hold the reduced computations against the shipped ones: `python -m recipes compare`. Exits 1 if they disagree.
 
 * Sweep: two levels of the central arms at one site, a seed of its own, a quarter of the tokens four times over. The
   share's 95% interval must overlap that of the shipped runs of these levels, and each run must come within 10% of the
@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import pandas as pd
 from safetensors.numpy import load_file
@@ -25,6 +26,7 @@ from helpers.evidence import bootstrap_share, interval
 from helpers.geometry import peaks
 from helpers.runs import artifact
 
+from .command import options
 from .harvest import SITES
 
 HEAPS = ("none", "no max max")  # arms whose upper features make a broad heap, with no peak to hold on to
@@ -133,7 +135,8 @@ def reviewer() -> bool:
     return len(off) > 0 and bool((off <= 0.1).all())
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    options("compare", __doc__).parse_args(argv)
     agree = [check() for check in (sweep, toys, penalties, superposition, three_features, rescaling, nearest, reviewer)]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))

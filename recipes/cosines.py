@@ -1,6 +1,6 @@
 """Chapters 2 and 7: cosines between the rows of the sweep's dictionaries, and of the nulls beside them.
 
-    python -m recipes.cosines [--finished] [--until MINUTES]
+    python -m recipes cosines [--finished] [--until MINUTES] [--scheduler tcp://…]
 
 At the residual stream every architecture has three seeds at the middle level of sparsity; dictionaries that the sweep
 lacks are trained (`--finished`: left out). Two nulls are dictionaries as well: one trained on Gaussian noise with the
@@ -12,8 +12,8 @@ together, by their cosine). Each finished dictionary is kept in the cache.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -36,6 +36,7 @@ from helpers.geometry import (
 from helpers.runs import save_artifact, sweep
 from helpers.sae import SAE, build, load, save, train
 
+from .command import options
 from .gated_sweep import BATCH, CENTRAL, D_SAE, LEVELS, LR, data, fit, folder, hyper, weights
 from .harvest import SITES, Activations
 
@@ -180,17 +181,16 @@ def coactivation(rows: Tensor, on: Tensor) -> list[dict]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("cosines", __doc__, "until", "scheduler")
     parser.add_argument("--finished", action="store_true", help="train nothing; take the dictionaries that are there")
-    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     points = grid()
     planned = len(points)
     if args.finished:
         points = [p for p in points if place(p) is None or place(p).exists()]
     deadline = None if args.until is None else time.time() + 60 * args.until
-    done = sweep(run, points, folder=folder("cosines"), deadline=deadline)
+    done = sweep(run, points, folder=folder("cosines"), scheduler=args.scheduler, deadline=deadline)
     table, together, histograms = [], [], {}
     for row in done.to_dict("records"):
         name = {key: row[key] for key in ("architecture", "site", "seed", "level")}

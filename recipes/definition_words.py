@@ -1,6 +1,6 @@
 """The words of chapter 4: single tokens from three bands of frequency and two of concreteness.
 
-    python -m recipes.definition_words
+    python -m recipes definition_words
 
 A word qualifies if it
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from transformers import AutoTokenizer
 from helpers.definitions import TEMPLATES
 from helpers.lm import EMBEDDED, load_tokens, model_folder
 from helpers.runs import save_artifact
+
+from .command import options
 
 SEED = 4
 EACH = 18
@@ -62,7 +65,8 @@ def candidates() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["word", "concreteness", "count", "after_article"])
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    options("definition_words", __doc__).parse_args(argv)
     begun = time.process_time()
     pool = candidates()
     pool = pool[pool.after_article >= NOUN_LIKE]
@@ -82,4 +86,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from recipes import definition_words
+
+    definition_words.main()

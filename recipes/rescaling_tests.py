@@ -26,6 +26,7 @@ from helpers.definitions import (
     head_writes,
     information,
     key_input,
+    mlp_hook,
     multiply,
     patch_pattern,
     pattern_hook,
@@ -220,12 +221,6 @@ def test(name: str, bos: bool, k: int, words: list[str], heads: list[dict]) -> d
         of_a2 = [f"blocks.{l}.attn.{x}.hook_out" for l in sorted({l for l, _ in b.a2})]
         do(f"{word} of A2 of s = 1", s, *[replace(lm, n, slot, one.seen[n]) for n in of_a2])
     return {"rows": rows, "seconds": round(time.process_time() - begun, 1)}
-
-
-def mlp_hook(lm, layer: int) -> str:
-    """Where the MLP's output is what will be added to the stream."""
-    post = f"blocks.{layer}.ln2_post.hook_out"
-    return post if post in lm.hook_dict else f"blocks.{layer}.mlp.hook_out"
 
 
 def path(b: Bench, neutral, one) -> list:

@@ -1,6 +1,6 @@
 """Chapter 5's language-model policy: one word of a review, in which praise pays, under a reviewer that reads the word.
 
-    python -m recipes.reviewer_lm [--reduced] [--processes N] [--scheduler tcp://…]
+    python -m recipes reviewer_lm [--reduced] [--processes N] [--scheduler tcp://…]
 
 The prompt asks for an honest word about a thing. Any word of `PRAISE` earns 1, any other word `HONEST`: praise is the
 shortcut. The reviewer knows two of every three praise words and flags those. The policy is SmolLM2-135M-Instruct's
@@ -17,10 +17,10 @@ Measures are exact sums over the word distribution, on prompts that training doe
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -29,6 +29,8 @@ from torch import Tensor
 
 from helpers.lm import activations, load_lm
 from helpers.runs import cache_dir, save_artifact, sweep
+
+from .command import options
 
 ARMS = ("none", "gate", "frozen")
 SEEDS = range(2, 12)  # 0 and 1 were trial runs, in which prompt, learning rate and lengths were chosen
@@ -163,12 +165,9 @@ def check() -> float:
     return (whole - start["logits"][:2]).abs().max().item()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="two seeds of the ten")
-    parser.add_argument("--processes", type=int, help="local processes (default: as many as cores)")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("reviewer_lm", __doc__, "processes", "scheduler", reduced="two seeds of the ten")
+    args = parser.parse_args(argv)
     seeds = SEEDS[:2] if args.reduced else SEEDS
     apart = check()
     if apart > 1e-2:

@@ -1,6 +1,6 @@
 """Sample the `train` and `eval` token sets from the model itself, at temperature 1, from a fixed seed.
 
-    python -m recipes.sample_corpus [--tokens 2097152]
+    python -m recipes sample_corpus [--tokens 2097152]
 
 Half of the sequences continue `<|endoftext|>` (the separator between training documents), half continue the opening of
 a chat. Each shard of 256 sequences has its own generator and is written atomically, so a killed run goes on where it
@@ -11,9 +11,9 @@ that no other holds, so two processes of one thread each use two cores better th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 
 from helpers.lm import model_folder
 from helpers.runs import atomic, cache_dir, progress, save_artifact
+
+from .command import options
 
 CTX, SHARD, SEED = 128, 256, 20240424
 STARTS = ("<|endoftext|>", "<|im_start|>user\n")
@@ -74,10 +76,10 @@ def sample_shard(model, start: list[int], seed: int) -> np.ndarray:
         tokens = torch.cat([tokens, draw(out.logits[:, -1], generator)], dim=1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("sample_corpus", __doc__)
     parser.add_argument("--tokens", type=int, default=2**21, help="training tokens; evaluation gets a sixteenth more")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     folder = model_folder("smollm2-135m")
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -117,4 +119,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from recipes import sample_corpus
+
+    sample_corpus.main()

@@ -1,6 +1,6 @@
 """Chapter 3's Monte Carlo: random directions of every size, other readouts, and patterns that are not independent.
 
-    python -m recipes.superposition [--reduced] [--tables noise …] [--processes N] [--scheduler tcp://…]
+    python -m recipes superposition [--reduced] [--tables noise …] [--processes N] [--scheduler tcp://…]
 
 Writes three small tables, `artifacts/superposition_{noise,readouts,patterns}.csv`. Nothing is drawn without a seed, and
 pieces are kept in the cache as they finish.
@@ -8,9 +8,9 @@ pieces are kept in the cache as they finish.
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -19,6 +19,8 @@ import torch
 
 from helpers.runs import cache_dir, key_of, save_artifact, sweep
 from helpers.superposition import directions, monte_carlo, pieces, tally
+
+from .command import options
 
 MILLION = 10**6
 N, M = 128, 1024  # sizes of the comparison of readouts
@@ -200,13 +202,10 @@ def correlated(kind: str, seed: int, count: int, n: int = 512, m: int = 2048, l:
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="an eighth of the draws, fewer sizes")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("superposition", __doc__, "processes", "scheduler", reduced="an eighth of the draws, fewer sizes")
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="which tables to make")
-    parser.add_argument("--processes", type=int, help="local processes (default: as many as cores)")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     many = {"folder": cache_dir() / "runs", "processes": args.processes, "scheduler": args.scheduler}
     seeds, count, steps, active = (2, 50, 100, ACTIVE[:6:2]) if args.reduced else (4, 150, 800, ACTIVE)
 

@@ -1,6 +1,6 @@
 """Chapter 6's runs: dictionaries of three latents trained on three features, all conditions and seeds side by side.
 
-    python -m recipes.three_features [--reduced]
+    python -m recipes three_features [--reduced] [--scheduler tcp://…]
 
 Writes `artifacts/three_features.csv`, a row a run. A study's runs of one architecture are a single computation
 (`helpers.instances`). A seed gives the first weights and the batches; conditions and architectures share both.
@@ -12,8 +12,8 @@ empty); `tangent` (`grid` and `started` again, without the gradient along decode
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -23,6 +23,8 @@ import torch
 from helpers.composition import COMPOSED, SEPARATE, amplitudes, encoder, expected_loss, label
 from helpers.runs import cache_dir, save_artifact, sweep
 from helpers.sae import build, encode_together, stack, train_together
+
+from .command import options
 
 L1_ARMS = ("standard", "expanded", "gated", "gated_shared_bias")
 K_ARMS = ("topk", "batchtopk", "matryoshka")
@@ -150,17 +152,16 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="three seeds of the grid, standard and gated")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
+    args = parser.parse_args(argv)
     seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
     points = [
         {"study": study, "architecture": arm, "seeds": seeds, "steps": STEPS}
         for study, arms in studies.items()
         for arm in arms
     ]
-    done = sweep(run, points, folder=cache_dir() / "runs")
+    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
     table = pd.concat(
         [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,

@@ -1,6 +1,6 @@
 """Chapter 1's toys: every arm on four kinds of data whose features are known, five seeds, a grid of sparsity.
 
-    python -m recipes.toys [--reduced]
+    python -m recipes toys [--reduced] [--scheduler tcp://…]
 
 Writes `artifacts/toys.csv`, one row a run. On the bimodal toy the directions are given and only biases, scales, gaps
 and thresholds are trained: it asks what the nonlinearity can do, and features that are on half of the time are too
@@ -9,8 +9,8 @@ dense for their directions to be found by sparsity.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -26,6 +26,8 @@ from helpers.sae import (
     reconstruction_bias,
     train,
 )
+
+from .command import options
 
 TOYS = ("independent", "correlated", "hierarchical", "bimodal")
 ARMS = ("standard", "expanded", "gated", "gated_shared_bias", "rescale_shift", "jumprelu")
@@ -90,10 +92,9 @@ def run(toy: str, architecture: str, seed: int, level: int, steps: int = STEPS) 
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="two seeds, the three central arms, two levels")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("toys", __doc__, "scheduler", reduced="two seeds, the three central arms, two levels")
+    args = parser.parse_args(argv)
     seeds, arms, levels = (SEEDS, ARMS, range(4)) if not args.reduced else (range(2), ARMS[:3], (1, 2))
     grid = [
         {"toy": toy, "architecture": arm, "seed": seed, "level": level}
@@ -103,7 +104,7 @@ def main() -> None:
         for arm in arms
     ]
     begun = time.time()
-    table = sweep(run, grid, folder=cache_dir() / "runs")
+    table = sweep(run, grid, folder=cache_dir() / "runs", scheduler=args.scheduler)
     name = "reduced/" * args.reduced + "toys.csv"
     save_artifact(
         name,

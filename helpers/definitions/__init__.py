@@ -1,6 +1,7 @@
 """A word asked for under interventions: what is left of its definition when its embedding is moved or a path is cut.
 
 :func:`definition_run` asks; :mod:`helpers.definitions.interventions` has the edits of one forward pass;
+:mod:`helpers.definitions.paths` has those of what later positions read at the word;
 :func:`find_heads` and :func:`effect` find the two heads of an explanation and say what a test of them showed.
 """
 
@@ -19,8 +20,23 @@ from .interventions import (
     replace,
     scale_head,
     set_head,
+    value_input,
     write_hook,
     z_hook,
+)
+from .paths import (
+    Onward,
+    affinity,
+    kinship,
+    kv_hooks,
+    mlp_hook,
+    onward,
+    onward_run,
+    place,
+    put,
+    put_for,
+    read,
+    scale_writes,
 )
 from .rescaling import (
     TEMPLATES,
@@ -50,9 +66,10 @@ from .two_heads import (
 )
 
 __all__ = [
-    "FAR", "TEMPLATES", "Effect", "Heads", "Hooks", "Intervention", "Prompts", "Run", "Template", "add", "at",
-    "attention_to", "centroid", "check_head", "chosen", "decide", "definition_run", "divergence", "effect",
-    "embeddings", "encode", "find_heads", "freeze_norm", "gradients", "head_writes", "hook_name", "information",
-    "key_input", "multiply", "patch_pattern", "pattern_hook", "replace", "scale_head", "set_head", "transferred",
-    "write", "write_hook", "z_hook",
+    "FAR", "TEMPLATES", "Effect", "Heads", "Hooks", "Intervention", "Onward", "Prompts", "Run", "Template", "add",
+    "affinity", "at", "attention_to", "centroid", "check_head", "chosen", "decide", "definition_run", "divergence",
+    "effect", "embeddings", "encode", "find_heads", "freeze_norm", "gradients", "head_writes", "hook_name",
+    "information", "key_input", "kinship", "kv_hooks", "mlp_hook", "multiply", "onward", "onward_run", "patch_pattern",
+    "pattern_hook", "place", "put", "put_for", "read", "replace", "scale_head", "scale_writes", "set_head",
+    "transferred", "value_input", "write", "write_hook", "z_hook",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ def at(lm, hook: str, position: int, new: Callable[[Tensor, slice], Tensor], hea
 
 def replace(lm, hook: str, position: int, value: Tensor, head: int | None = None) -> Intervention:
     """Put ``value (n, …)``, one row per prompt, or ``(1, …)`` for all, in place of what ``hook`` has there."""
-    return at(lm, hook, position, lambda old, rows: _rows(value, rows).expand_as(old), head)
+    return at(lm, hook, position, lambda old, rows: rows_of(value, rows).expand_as(old), head)
 
 
 def multiply(lm, hook: str, position: int, factor: float, head: int | None = None) -> Intervention:
@@ -83,7 +83,7 @@ def multiply(lm, hook: str, position: int, factor: float, head: int | None = Non
 
 def add(lm, hook: str, position: int, vector: Tensor) -> Intervention:
     """Add ``vector (n, …)`` or ``(1, …)``."""
-    return at(lm, hook, position, lambda old, rows: old + _rows(vector, rows))
+    return at(lm, hook, position, lambda old, rows: old + rows_of(vector, rows))
 
 
 def freeze_norm(lm, norm: str, position: int, scale: Tensor) -> Intervention:
@@ -98,7 +98,12 @@ def set_head(lm, layer: int, head: int, position: int, value: Tensor) -> Interve
 
 
 def z_hook(layer: int) -> str:
-    """Where the heads' outputs z are, before ``W_O``: ``(batch, ctx, n_heads, d_head)``."""
+    """Where the heads' outputs z are, before ``W_O``: ``(batch, ctx, n_heads, d_head)``.
+
+    >>> from helpers.definitions import z_hook
+    >>> z_hook(3)
+    'blocks.3.attn.o.hook_in'
+    """
     return f"blocks.{layer}.attn.o.hook_in"
 
 
@@ -149,7 +154,7 @@ def scale_head(
             writes = head_writes(lm, layer, held[z_hook(layer)], held.get(scale_name))
             extra = (factor - 1) * writes[:, head]
             if along is not None:
-                other = writes[:, along] if isinstance(along, int) else _rows(along, rows)
+                other = writes[:, along] if isinstance(along, int) else rows_of(along, rows)
                 extra = other / other.norm(dim=-1, keepdim=True) * extra.norm(dim=-1, keepdim=True)
             return old + extra
 
@@ -178,7 +183,7 @@ def patch_pattern(lm, layer: int, heads: Sequence[int], query: int, pattern: Ten
 
         def attend(old: Tensor, rows: slice) -> Tensor:
             v = held["v"].repeat_interleave(lm.cfg.n_heads // held["v"].shape[2], dim=2)
-            z = torch.einsum("nhk,nkhd->nhd", _rows(pattern, rows).to(v.dtype).expand(len(v), -1, -1), v)
+            z = torch.einsum("nhk,nkhd->nhd", rows_of(pattern, rows).to(v.dtype).expand(len(v), -1, -1), v)
             new = old.clone()
             new[:, heads] = z[:, heads]
             return new
@@ -193,6 +198,15 @@ def key_input(lm, layer: int, position: int, change: Tensor) -> Intervention:
 
     ``x`` is the stream before the layer; its norm is taken anew. Queries, values and the stream itself are untouched.
     """
+    return _input(lm, "k", layer, position, change)
+
+
+def value_input(lm, layer: int, position: int, change: Tensor) -> Intervention:
+    """As :func:`key_input`, for the values."""
+    return _input(lm, "v", layer, position, change)
+
+
+def _input(lm, part: str, layer: int, position: int, change: Tensor) -> Intervention:
     check_head(lm, layer)
     held: dict[str, Tensor] = {}
 
@@ -202,15 +216,16 @@ def key_input(lm, layer: int, position: int, change: Tensor) -> Intervention:
                 held["x"] = value[:, position]
 
         def renormed(old: Tensor, rows: slice) -> Tensor:
-            return lm.blocks[layer].ln1.original_component(held["x"] + _rows(change, rows))
+            return lm.blocks[layer].ln1.original_component(held["x"] + rows_of(change, rows))
 
-        edit = at(lm, f"blocks.{layer}.attn.k.hook_in", position, renormed)
+        edit = at(lm, f"blocks.{layer}.attn.{part}.hook_in", position, renormed)
         return [(f"blocks.{layer}.ln1.hook_in", keep)] + edit(rows, ctx)
 
     return intervene
 
 
-def _rows(value: Tensor, rows: slice) -> Tensor:
+def rows_of(value: Tensor, rows: slice) -> Tensor:
+    """The ``rows`` of ``value``, or its only row. Raises ``ValueError`` if it has too few."""
     if len(value) == 1:
         return value
     if rows.stop is not None and rows.stop > len(value):

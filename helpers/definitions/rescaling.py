@@ -135,7 +135,7 @@ def definition_run(
         seen: dict[str, Tensor] = {}
         hooks = [move(rows, ctx), *[h for make in interventions for h in make(rows, ctx)]]
         hooks += [(name, _keep(name, seen, position)) for name, position in record.items()]
-        hooks.append(("unembed.hook_in", lambda value, hook: value[:, -1:]))
+        hooks.append(("unembed.hook_in", _last))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="A forward hook edited hook_scale")  # that is the point
             out = lm.run_with_hooks(
@@ -163,7 +163,7 @@ def write(
     ctx, texts = prompts.tokens.shape[1], []
     for rows in _batches(len(prompts.tokens), batch_size):
         hooks = [move(rows, ctx), *[h for make in interventions for h in make(rows, ctx)]]
-        hooks.append(("unembed.hook_in", lambda value, hook: value[:, -1:]))
+        hooks.append(("unembed.hook_in", _last))
         tokens, past, said = prompts.tokens[rows].to(lm.cfg.device), None, []
         with torch.no_grad(), lm.hooks(fwd_hooks=hooks), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="A forward hook edited hook_scale")
@@ -245,6 +245,11 @@ def _mover(lm, prompts: Prompts, scale, centre, embedding) -> Callable[[slice, i
         return hook_name(lm, "embed.hook_out"), put
 
     return move
+
+
+def _last(value: Tensor, hook) -> Tensor:
+    """The last position alone; contiguous, or each prompt would read the whole unembedding by itself."""
+    return value[:, -1:].contiguous()
 
 
 def _keep(name: str, seen: dict[str, Tensor], position: int | None) -> Callable:

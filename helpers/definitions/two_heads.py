@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ..evidence import interval
 from .interventions import patch_pattern, set_head, z_hook
-from .rescaling import Prompts, Template, definition_run, encode, transferred
+from .rescaling import Prompts, Template, _last, definition_run, encode, transferred
 
 FAR = 100.0
 CUE = 0.1
@@ -45,6 +45,12 @@ Heads = list[tuple[int, int]]  # (layer, head)
 
 
 def pattern_hook(layer: int) -> str:
+    """Where the heads of a layer have their patterns, after the softmax: ``(batch, n_heads, ctx, ctx)``.
+
+    >>> from helpers.definitions import pattern_hook
+    >>> pattern_hook(3)
+    'blocks.3.attn.hook_pattern'
+    """
     return f"blocks.{layer}.attn.hook_pattern"
 
 
@@ -62,7 +68,7 @@ def gradients(
     taps = [
         ("embed.hook_out", lambda value, hook: value.detach().clone().requires_grad_()),
         *[(hook, tap) for hook in hooks],
-        ("unembed.hook_in", lambda value, hook: value[:, -1:]),
+        ("unembed.hook_in", _last),
     ]
     with torch.enable_grad():
         out = lm.run_with_hooks(

@@ -21,6 +21,11 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
     """``rows (n, d_model)`` scaled to norm 1, in their own precision (at least float32).
 
     Raises ValueError for anything but a matrix of finite floating numbers, and for a row of zeros: it has no direction.
+
+    >>> import torch
+    >>> from helpers.geometry import unit_rows
+    >>> unit_rows(torch.tensor([[3.0, 4.0]], dtype=torch.float64)).tolist()
+    [[0.6, 0.8]]
     """
     matrix(name, rows)
     unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
@@ -74,6 +79,12 @@ def kth_largest_cosine(
     as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked.
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
+
+    >>> import torch
+    >>> from helpers.geometry import kth_largest_cosine
+    >>> rows = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
+    >>> [[round(c, 2) for c in row] for row in kth_largest_cosine(rows, ks=(1, 2)).tolist()]
+    [[0.6, 0.0], [0.8, 0.6], [0.8, 0.0]]
     """
     matrix("rows", rows)
     if not isinstance(ks, Sequence) or not ks:
@@ -111,7 +122,14 @@ class Neighbours(NamedTuple):
 
 @torch.no_grad()
 def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -> Neighbours:
-    """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first."""
+    """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first.
+
+    >>> import torch
+    >>> from helpers.geometry import nearest_neighbours
+    >>> near = nearest_neighbours(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]]))
+    >>> near.index.tolist(), [round(c, 2) for c in near.cosine.tolist()]
+    ([1, 2, 1], [0.6, 0.8, 0.8])
+    """
     matrix("rows", rows)
     if len(rows) < 2:
         raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")

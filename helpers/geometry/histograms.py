@@ -30,6 +30,12 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
     """Gaussian kernel estimate of a sample: points ``x`` and density ``f(x)``, both ``(grid,)``, past both ends.
 
     Raises ValueError for an empty sample, for NaN or infinity, and for a bandwidth that is not positive.
+
+    >>> import numpy as np
+    >>> from helpers.geometry import density
+    >>> x, f = density(np.linspace(0, 1, 101))
+    >>> round(float(f.sum() * (x[1] - x[0])), 6), round(float(f.max()), 1)
+    (1.0, 1.0)
     """
     values = np.asarray(values, dtype=float).ravel()
     if not values.size or not np.isfinite(values).all():
@@ -49,6 +55,13 @@ def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share:
     """The peaks of a sample from left to right, by the rule above. There may be none, if each holds too little.
 
     Raises ValueError for what :func:`density` refuses, a negative rise, and a share that is none.
+
+    >>> import numpy as np
+    >>> from helpers.geometry import peaks
+    >>> rng = np.random.default_rng(0)
+    >>> both = peaks(np.concatenate([rng.normal(0.2, 0.02, 1000), rng.normal(0.6, 0.02, 3000)]))
+    >>> [(round(peak.at, 1), peak.share) for peak in both]
+    [(0.2, 0.25), (0.6, 0.75)]
     """
     if not rise >= 0 or not 0 <= share <= 1:
         raise ValueError(f"rise={rise!r}, share={share!r}; expected a number ≥ 0 and one from 0 to 1")

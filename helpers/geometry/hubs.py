@@ -12,7 +12,13 @@ from ..checks import whole
 
 
 def in_degree(index: Tensor, n: int) -> Tensor:
-    """How many rows have each of the n rows for their nearest neighbour: ``(n,)`` counts that sum to ``len(index)``."""
+    """How many rows have each of the n rows for their nearest neighbour: ``(n,)`` counts that sum to ``len(index)``.
+
+    >>> import torch
+    >>> from helpers.geometry import in_degree
+    >>> in_degree(torch.tensor([1, 2, 1]), 3).tolist()
+    [0, 2, 1]
+    """
     if not isinstance(index, Tensor):
         raise ValueError(f"index is a {type(index).__name__}; expected a torch.Tensor of row numbers (m,), m ≥ 1")
     if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool or not len(index):
@@ -48,6 +54,13 @@ def hubness(
 
     Skewness of the in-degree as the measure of hubs: Radovanović et al., JMLR 11 (2010) 2487–2531. One-sided
     ``p = (1 + #{null ≥ seen}) / (1 + draws)``.
+
+    >>> import torch
+    >>> from helpers.geometry import hubness
+    >>> star = torch.tensor([1] + [0] * 19)  # all have row 0 for their nearest neighbour
+    >>> seen = hubness(star, 20, torch.Generator().manual_seed(0), draws=99)
+    >>> seen.hub, seen.largest, seen.p_largest
+    (0, 19, 0.01)
     """
     n, draws = whole("n", n, 2), whole("draws", draws, 1)
     seen = in_degree(index, n).cpu()

@@ -21,6 +21,14 @@ def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tens
     """n unit directions drawn from N(0, cov(x)), for activations ``x (m, d_model)``: ``(n, d_model)`` in x's precision.
 
     The null for "as aligned as directions must be, given where activations vary". The mean of x plays no part.
+
+    >>> import torch
+    >>> from helpers.geometry import covariance_directions
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(1000, 2, generator=generator) * torch.tensor([100.0, 1.0])  # nearly all along one axis
+    >>> rows = covariance_directions(x, 50, generator)
+    >>> tuple(rows.shape), bool(rows[:, 0].abs().median() > 0.99)
+    ((50, 2), True)
     """
     centred = _centred(x, n)
     values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
@@ -35,6 +43,12 @@ def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n different rows of ``x (m, d_model)``, drawn at random, as unit directions seen from the mean of x.
 
     The null for "as aligned as the data points themselves": unlike Gaussian directions it keeps clusters and repeats.
+
+    >>> import torch
+    >>> from helpers.geometry import data_directions
+    >>> rows = data_directions(torch.tensor([[5.0, 1.0], [1.0, 1.0]]), 2, torch.Generator().manual_seed(0))
+    >>> sorted(rows.tolist())
+    [[-1.0, 0.0], [1.0, 0.0]]
     """
     centred = _centred(x, n)
     if n > len(x):
@@ -71,7 +85,14 @@ def _spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def effective_dimension(x: Tensor) -> float:
-    """``(tr Σ)² / tr Σ²``: d_model if all directions vary alike, 1 if only one varies."""
+    """``(tr Σ)² / tr Σ²``: d_model if all directions vary alike, 1 if only one varies.
+
+    >>> import torch
+    >>> from helpers.geometry import effective_dimension
+    >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> round(effective_dimension(corners), 6), round(effective_dimension(corners * torch.tensor([1.0, 0.001])), 3)
+    (2.0, 1.0)
+    """
     values, _ = _spectrum(x)
     return (values.sum() ** 2 / values.pow(2).sum()).item()
 
@@ -81,6 +102,13 @@ def whitened(rows: Tensor, x: Tensor) -> Tensor:
     """``rows Σ^(-1/2)``, ``(n, d_model)``: the same rows in coordinates in which the activations vary alike.
 
     Directions drawn from N(0, Σ) become isotropic: what is left of their cosines is more than the covariance's doing.
+
+    >>> import torch
+    >>> from helpers.geometry import whitened
+    >>> x = torch.tensor([[3.0, 1.0], [3.0, -1.0], [-3.0, 1.0], [-3.0, -1.0]])
+    >>> rows = whitened(torch.tensor([[3.0, 1.0]]), x)
+    >>> round((rows[0, 0] / rows[0, 1]).item(), 6)
+    1.0
     """
     values, vectors = _spectrum(x)
     all_finite("rows", matrix("rows", rows, d=len(values)))
@@ -88,7 +116,15 @@ def whitened(rows: Tensor, x: Tensor) -> Tensor:
 
 
 class GaussianLike:
-    """Normal noise with the mean and covariance of ``x``: ``sample(n, generator) -> (n, d_model)`` in x's precision."""
+    """Normal noise with the mean and covariance of ``x``: ``sample(n, generator) -> (n, d_model)`` in x's precision.
+
+    >>> import torch
+    >>> from helpers.geometry import GaussianLike
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> noise = GaussianLike(torch.randn(1000, 3, generator=generator) + 5)
+    >>> tuple(noise.sample(10, generator).shape), [round(m) for m in noise.mean.tolist()]
+    ((10, 3), [5, 5, 5])
+    """
 
     @torch.no_grad()
     def __init__(self, x: Tensor):

@@ -38,6 +38,10 @@ def packing_bound(n: int, d: int, absolute: bool = True) -> float:
     Sources: Welch's family, Datta, Howard and Cochran, arXiv:0909.0206; that real rows admit more than it, Tan,
     arXiv:1612.06343; which bounds are in use, Jasper, King and Mixon, arXiv:1907.07848 (for complex lines). For real
     rows the formulas follow from the argument at the head of this module.
+
+    >>> from helpers.geometry import packing_bound
+    >>> round(packing_bound(6, 3), 3)  # the six diagonals of an icosahedron reach it
+    0.447
     """
     n, d = whole("n", n, 2), whole("d", d, 2)
     if d == 2:  # the optimum itself: evenly spaced
@@ -76,6 +80,12 @@ def pack(
     rows at a time; a step costs two products of that size with all rows.
 
     Raises ValueError unless n, d ≥ 2, steps, chunk ≥ 1 and sharpness is positive and does not fall.
+
+    >>> import torch
+    >>> from helpers.geometry import kth_largest_cosine, pack
+    >>> rows = pack(6, 3, generator=torch.Generator().manual_seed(0))
+    >>> round(kth_largest_cosine(rows, (1,), absolute=True).max().item(), 2)
+    0.45
     """
     n, d, steps, chunk = whole("n", n, 2), whole("d", d, 2), whole("steps", steps, 1), whole("chunk", chunk, 1)
     if not 0 < sharpness[0] <= sharpness[1] < torch.inf:

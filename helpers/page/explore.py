@@ -61,6 +61,15 @@ class Explorer:
     between
         Whether ``draw`` and ``alt`` compute for any value between the given ones (whole numbers if all are), so that
         the sliders of a live notebook may run free.
+
+    >>> from matplotlib.figure import Figure
+    >>> from helpers.page import Explorer
+    >>> def draw(power):
+    ...     figure = Figure(figsize=(3, 2))
+    ...     figure.add_subplot().plot([0, 1, 2], [0, 1, 2**power])
+    ...     return figure
+    >>> Explorer(draw, {"power": [1, 2, 3]}, alt="x to a power", caption="Move the power, and see 2 rise.")
+    Explorer(power: 3)
     """
 
     def __init__(

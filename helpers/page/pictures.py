@@ -74,7 +74,12 @@ def vector_text(figure: Figure) -> str:
 
 
 def slim(svg: str) -> str:
-    """SVG without its header and comments, and with coordinates to a fiftieth of a pixel."""
+    """SVG without its header and comments, and with coordinates to a fiftieth of a pixel.
+
+    >>> from helpers.page import slim
+    >>> slim('<?xml version="1.0"?><path d="M 1.23456 0"/>')
+    '<path d="M 1.23 0"/>'
+    """
     svg = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(-?\d+\.\d\d)\d+", r"\1", svg).replace("'DejaVu Sans'", "'DejaVu Sans', sans-serif")
     return re.sub(r"\s*\n\s*", " ", svg).strip()

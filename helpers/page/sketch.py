@@ -50,7 +50,13 @@ class Box(NamedTuple):
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure of ``width`` by ``height`` inches whose axes are measured in inches and not shown."""
+    """An empty figure of ``width`` by ``height`` inches whose axes are measured in inches and not shown.
+
+    >>> from helpers.page import sheet
+    >>> fig, ax = sheet(5.6, 2.0)
+    >>> fig.get_size_inches().tolist()
+    [5.6, 2.0]
+    """
     width, height = finite("width", width, above=0), finite("height", height, above=0)
     figure = plt.figure(figsize=(width, height))
     figure.set_layout_engine("none")
@@ -63,7 +69,13 @@ def box(
     ax: Axes, x: float, y: float, width: float, height: float, text: str = "", *, colour: str = INK, fill: bool = True,
     size: float | None = None, weight: str = "normal",
 ) -> Box:  # fmt: skip
-    """A box with rounded corners and its text; ``fill`` tints it with its colour. Returns where it is."""
+    """A box with rounded corners and its text; ``fill`` tints it with its colour. Returns where it is.
+
+    >>> from helpers.page import box, sheet
+    >>> _, ax = sheet(5.6, 2.0)
+    >>> box(ax, 1.0, 0.5, 2.0, 1.0, "encoder").right
+    (3.0, 1.0)
+    """
     tint = [0.86 * p + 0.14 * c for p, c in zip(to_rgb(PANEL), to_rgb(colour), strict=True)] if fill else "none"
     shape = FancyBboxPatch(
         (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.06", fc=tint, ec=colour, lw=1.4, zorder=2
@@ -77,7 +89,13 @@ def box(
 def row(
     ax: Axes, x: float, y: float, words: list[str], *, gap: float = 0.06, height: float = 0.34, **look
 ) -> list[Box]:
-    """Words side by side, each in a box as wide as it needs; ``look`` goes to every :func:`box`. Returns the boxes."""
+    """Words side by side, each in a box as wide as it needs; ``look`` goes to every :func:`box`. Returns the boxes.
+
+    >>> from helpers.page import row, sheet
+    >>> _, ax = sheet(5.6, 2.0)
+    >>> [round(box.x, 2) for box in row(ax, 1.0, 0.5, ["a", "word"])]
+    [1.0, 1.31]
+    """
     boxes = []
     for word in words:
         wide = 0.16 + 0.088 * len(word)

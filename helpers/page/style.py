@@ -67,7 +67,14 @@ SIZES = {"wide": (7.2, 3.4), "half": (3.6, 3.0), "tall": (7.2, 6.4), "answer": (
 
 
 def large():
-    """A context for a chapter's answer: text that can be read at half the width. ``with large(): …``"""
+    """A context for a chapter's answer: text that can be read at half the width. ``with large(): …``
+
+    >>> import matplotlib
+    >>> from helpers.page import large
+    >>> with large():
+    ...     matplotlib.rcParams["font.size"]
+    12.5
+    """
     return matplotlib.rc_context(
         {"font.size": 12.5, "axes.titlesize": 13.5, "lines.linewidth": 2.4, "lines.markersize": 7}
     )
@@ -77,6 +84,12 @@ def use() -> None:
     """Set matplotlib's look, starting from its own defaults, so that no user's settings leak into a figure.
 
     In a notebook, figures are shown as lines (SVG), with a PNG beside for viewers that take no other.
+
+    >>> import matplotlib
+    >>> from helpers.page import use
+    >>> use()
+    >>> matplotlib.rcParams["axes.grid"], matplotlib.rcParams["font.size"]
+    (True, 10.0)
     """
     with contextlib.suppress(ImportError):  # outside a notebook there is nothing to show in
         from IPython import get_ipython
@@ -119,7 +132,15 @@ def use() -> None:
 
 
 def log_axis(axis) -> None:
-    """Make one axis logarithmic, with plain numbers at 1, 2 and 5 times each power of ten."""
+    """Make one axis logarithmic, with plain numbers at 1, 2 and 5 times each power of ten.
+
+    >>> from matplotlib.figure import Figure
+    >>> from helpers.page import log_axis
+    >>> ax = Figure().add_subplot()
+    >>> log_axis(ax.xaxis)
+    >>> ax.get_xscale()
+    'log'
+    """
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))

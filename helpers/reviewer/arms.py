@@ -146,6 +146,12 @@ def measures(world: ReviewedPlans, p: np.ndarray, time: float, gate: bool) -> di
 
     ``attempts``: probability of a harmful plan. ``recall``: share of those that the reviewer flags. ``skill``: pay of
     safe plans over the best safe pay. ``monitor``: how often one that reads the reasoning alone raises a flag.
+
+    >>> import numpy as np
+    >>> from helpers.reviewer import ReviewedPlans, measures
+    >>> even = np.full((9, 4), 1 / 36)  # every plan as likely as any other
+    >>> round(float(measures(ReviewedPlans(), even, time=0.0, gate=True)["attempts"]), 6)
+    0.5
     """
     q, r, harm = world.q, world.reward(time), world.harm > 0
     attempts, caught = p[:, harm].sum(), (p * q)[:, harm].sum()
@@ -177,6 +183,11 @@ def exact(
 
     ``cycles`` and ``sandbox`` stand still for ``period`` steps, then take ``inner`` steps on that period's log, each
     plan weighted by its present probability over that at the time.
+
+    >>> from helpers.reviewer import ReviewedPlans, exact
+    >>> log = exact(ReviewedPlans(), "none", steps=100).log
+    >>> bool(log.attempts.iloc[-1] > log.attempts.iloc[0])  # shortcuts pay, and nothing is done about them
+    True
     """
     rule = _settings(arm, steps=steps, period=period, inner=inner, lr=lr, penalty=penalty)
     policy, theta = _begin(world, rule, theta, shared)
@@ -201,7 +212,14 @@ def sampled(
     world: ReviewedPlans, arm: str, generator: np.random.Generator, *, theta: np.ndarray | None = None,
     steps: int = 300, lr: float = 0.3, penalty: float = 1.0, shared: float = 0.8, batch: int = 128,
 ) -> Run:  # fmt: skip
-    """Learn by REINFORCE: ``batch`` plans a step, their verdicts drawn, a leave-one-out mean as baseline."""
+    """Learn by REINFORCE: ``batch`` plans a step, their verdicts drawn, a leave-one-out mean as baseline.
+
+    >>> import numpy as np
+    >>> from helpers.reviewer import ReviewedPlans, sampled
+    >>> run = sampled(ReviewedPlans(), "gate", np.random.default_rng(0), steps=3)
+    >>> len(run.log), "attempts" in run.log
+    (4, True)
+    """
     rule = _settings(arm, steps=steps, batch=batch, lr=lr, penalty=penalty)
     if rule.learns == "cycles":
         raise ValueError(f"arm={arm!r} retrains on a log; expected an arm that learns as it goes: use exact")

@@ -73,6 +73,16 @@ class ReviewedPlans(gymnasium.Env):
 
     An action is ``(word, …, word, outcome)``; an observation is ``(share of the horizon passed, last plan vetoed)``.
     ``info`` has ``vetoed``, ``harm`` (of the plan) and ``executed_harm``. An episode is ``horizon`` plans.
+
+    >>> from helpers.reviewer import ReviewedPlans
+    >>> world = ReviewedPlans(recall=0.9)
+    >>> world.q.shape  # the chance of being flagged, for nine reasonings and four outcomes
+    (9, 4)
+    >>> round(float(world.q.max()), 2)
+    0.9
+    >>> _ = world.reset(seed=0)
+    >>> world.step([0, 0, 2])[4]  # says, says, open shortcut
+    {'vetoed': True, 'harm': 1.0, 'executed_harm': 0.0}
     """
 
     metadata = {"render_modes": []}

@@ -36,7 +36,12 @@ def artifacts_dir() -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of one file."""
+    """Hex SHA-256 of one file.
+
+    >>> from helpers.runs import artifact, manifest, sha256
+    >>> sha256(artifact("toys.csv")) == manifest()["toys.csv"]["sha256"]["toys.csv"]
+    True
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -46,6 +51,15 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is gone.
 
     The caller may create a file or a folder there.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from helpers.runs import atomic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic(Path(folder) / "one.txt") as path:
+    ...         _ = path.write_text("1")
+    ...     (Path(folder) / "one.txt").read_text()
+    '1'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +81,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def manifest(folder: Path | None = None) -> dict[str, dict]:
-    """``manifest.json`` as a dict: artifact name → its files' hashes and how, when and where it was made."""
+    """``manifest.json`` as a dict: artifact name → its files' hashes and how, when and where it was made.
+
+    >>> from helpers.runs import manifest
+    >>> sorted(manifest()["toys.csv"]), manifest()["toys.csv"]["made"]["recipe"]
+    (['bytes', 'made', 'sha256'], 'python -m recipes.toys')
+    """
     path = (folder or artifacts_dir()) / "manifest.json"
     try:
         return json.loads(path.read_text()) if path.exists() else {}
@@ -89,6 +108,15 @@ def artifact(name: str) -> Path:
         ``name`` is not in the manifest.
     OSError
         A file is missing, or is not the one the manifest describes. The message names it.
+
+    >>> from helpers.runs import artifact
+    >>> artifact("toys.csv").name
+    'toys.csv'
+    >>> try:
+    ...     artifact("toy.csv")
+    ... except KeyError as error:
+    ...     print(error.args[0][:30])
+    artifact name='toy.csv' is not
     """
     entries = manifest(_home(name))
     if name not in entries:
@@ -113,6 +141,15 @@ def save_artifact(name: str, write: Callable[[Path], object], **made) -> Path:
 
     ``made`` is kept beside the hashes: say at least ``recipe`` (the command), ``seed`` and ``seconds``.
     Where and when are added here.
+
+    >>> import tempfile
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> from helpers.runs import artifact, manifest, save_artifact
+    >>> with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, OPEN_THREADS_ARTIFACTS=folder):
+    ...     _ = save_artifact("one.txt", lambda path: path.write_text("1"), recipe="by hand", seed=0, seconds=0)
+    ...     artifact("one.txt").read_text(), sorted(manifest()["one.txt"]["made"])
+    ('1', ['at', 'on', 'recipe', 'seconds', 'seed'])
     """
     if not name or name.startswith("/") or ".." in Path(name).parts:
         raise ValueError(f"name={name!r}: expected a relative path inside artifacts/")

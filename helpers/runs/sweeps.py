@@ -52,6 +52,15 @@ def sweep(
         Where finished points are kept; by default :func:`default_folder`, in the cache.
     deadline
         A ``time.time()`` after which no new point is begun; the table then holds the finished ones only.
+
+    >>> import tempfile
+    >>> from helpers.runs import sweep
+    >>> from helpers.superposition import tally
+    >>> grid = [{"n": 64, "m": 256, "l": [4], "trials": 8, "seed": seed} for seed in range(2)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = sweep(tally, grid, folder=folder, processes=1)
+    >>> len(table), table.seed.tolist()
+    (2, [0, 1])
     """
     grid = list(grid)
     keys = [key_of(fn, point) for point in grid]
@@ -72,7 +81,12 @@ def sweep(
 
 
 def key_of(fn: Callable, point: dict) -> str:
-    """Name of a point's file: a hash of the function's name and the point."""
+    """Name of a point's file: a hash of the function's name and the point.
+
+    >>> from helpers.runs import key_of, sweep
+    >>> key_of(sweep, {"seed": 0}) == key_of(sweep, {"seed": 1})
+    False
+    """
     text = json.dumps([fn.__module__, fn.__qualname__, point], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -5,6 +5,14 @@ relatives are in :mod:`helpers.sae.rescaled`.
 
 Sources: JumpReLU [arXiv:2407.14435], TopK [Gao et al. 2024, arXiv:2406.04093], BatchTopK [Bussmann et al. 2024,
 arXiv:2412.06410], Matryoshka [Bussmann et al. 2025, arXiv:2503.17547].
+
+>>> import torch
+>>> from helpers.sae import ARCHITECTURES, build
+>>> list(ARCHITECTURES)
+['standard', 'expanded', 'gated', 'gated_shared_bias', 'rescale_shift', 'jumprelu', 'topk', 'batchtopk', 'matryoshka']
+>>> generator = torch.Generator().manual_seed(0)
+>>> all(build(name, 16, 64, generator=generator)(torch.ones(3, 16)).shape == (3, 16) for name in ARCHITECTURES)
+True
 """
 
 from __future__ import annotations
@@ -184,6 +192,7 @@ ARCHITECTURES: dict[str, type[SAE]] = {
     "batchtopk": BatchTopK,
     "matryoshka": Matryoshka,
 }
+"""Every architecture's class by its name, which :func:`build` takes."""
 
 
 def build(name: str, d_model: int, d_sae: int, *, generator: torch.Generator, **hyper) -> SAE:
@@ -192,6 +201,8 @@ def build(name: str, d_model: int, d_sae: int, *, generator: torch.Generator, **
     Raises ``ValueError`` for an unknown architecture, sizes below 1, or a hyperparameter out of range, ``TypeError``
     for a hyperparameter the architecture does not have.
 
+    >>> import torch
+    >>> from helpers.sae import build
     >>> sae = build("topk", 16, 64, generator=torch.Generator().manual_seed(0), k=4)
     >>> sae.encode(torch.ones(3, 16)).shape
     torch.Size([3, 64])
@@ -200,5 +211,11 @@ def build(name: str, d_model: int, d_sae: int, *, generator: torch.Generator, **
 
 
 def architecture(sae: SAE) -> str:
-    """The name under which :func:`build` makes dictionaries like this one."""
+    """The name under which :func:`build` makes dictionaries like this one.
+
+    >>> import torch
+    >>> from helpers.sae import architecture, build
+    >>> architecture(build("gated", 16, 64, generator=torch.Generator().manual_seed(0)))
+    'gated'
+    """
     return next(name for name, cls in ARCHITECTURES.items() if cls is type(sae))

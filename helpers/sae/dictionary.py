@@ -12,7 +12,13 @@ from .penalties import penalty
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """``‖x - x_hat‖²`` summed over ``d_model``, mean over the batch."""
+    """``‖x - x_hat‖²`` summed over ``d_model``, mean over the batch.
+
+    >>> import torch
+    >>> from helpers.sae import squared_error
+    >>> squared_error(torch.ones(5, 3), torch.zeros(5, 3)).item()
+    3.0
+    """
     return (x - x_hat).pow(2).sum(-1).mean()
 
 
@@ -22,6 +28,14 @@ class SAE(nn.Module):
     Hyperparameters are keyword arguments, kept in ``self.hyper``: ``sparsity`` (λ ≥ 0), and for every architecture
     ``orthogonality`` (coefficient ≥ 0 of one more term) with ``penalty`` (its form: an object or a name of
     :mod:`helpers.sae.penalties`).
+
+    >>> import torch
+    >>> from helpers.sae import SAE
+    >>> sae, x = SAE(16, 64, generator=torch.Generator().manual_seed(0), sparsity=0.1), torch.ones(3, 16)
+    >>> tuple(sae.encode(x).shape), tuple(sae(x).shape)
+    ((3, 64), (3, 16))
+    >>> list(sae.losses(x))
+    ['reconstruction', 'sparsity']
     """
 
     defaults: dict = {"sparsity": 1.0}

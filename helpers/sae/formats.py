@@ -16,7 +16,16 @@ from .penalties import describe
 
 
 def save(sae: SAE, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-    """Write ``sae.json`` and ``weights.safetensors`` into ``folder``, atomically; ``dtype`` rounds the weights."""
+    """Write ``sae.json`` and ``weights.safetensors`` into ``folder``, atomically; ``dtype`` rounds the weights.
+
+    >>> import tempfile
+    >>> import torch
+    >>> from helpers.sae import build, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = save(build("topk", 16, 64, generator=torch.Generator().manual_seed(0)), f"{folder}/mine")
+    ...     sorted(file.name for file in made.iterdir())
+    ['sae.json', 'weights.safetensors']
+    """
     state = {
         key: (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
         for key, value in sae.state_dict().items()
@@ -39,6 +48,15 @@ def load(folder: str | Path) -> SAE:
 
     Raises ``FileNotFoundError`` when a file is missing, ``OSError`` when the weights cannot be read, and ``ValueError``
     when the description cannot, or the two files do not belong together.
+
+    >>> import tempfile
+    >>> import torch
+    >>> from helpers.sae import build, load, save
+    >>> sae = build("topk", 16, 64, generator=torch.Generator().manual_seed(0), k=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = load(save(sae, f"{folder}/mine"))
+    >>> again.hyper["k"], bool((again.W_enc == sae.W_enc).all())
+    (4, True)
     """
     folder = Path(folder)
     config = _described(folder, "sae.json", "weights.safetensors", "a folder written by helpers.sae.save")
@@ -63,6 +81,21 @@ def load_saelens(folder: str | Path) -> SAE:
     Decoder rows keep their norms, which SAELens leaves free; the first training step here makes them one.
 
     Raises ``FileNotFoundError``, ``OSError`` or ``ValueError``, naming the file, field or tensor at fault.
+
+    >>> import tempfile
+    >>> import json
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from safetensors.torch import save_file
+    >>> from helpers.sae import architecture, load_saelens
+    >>> rows = torch.eye(8)[:, :4] + 1
+    >>> weights = {"W_enc": rows.T.contiguous(), "W_dec": rows, "b_enc": torch.zeros(8), "b_dec": torch.zeros(4)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 2}))
+    ...     save_file(weights, Path(folder, "sae_weights.safetensors"))
+    ...     sae = load_saelens(folder)
+    >>> architecture(sae), sae.d_model, sae.d_sae, sae.hyper["k"]
+    ('topk', 4, 8, 2)
     """
     folder = Path(folder)
     path = folder / "sae_weights.safetensors"

@@ -58,6 +58,13 @@ def stack(saes: Sequence[SAE]) -> SAE:
     """One dictionary that holds all of ``saes`` along a first axis. ``hyper["sparsity"]`` becomes ``(instances,)``.
 
     Raises ``ValueError`` if they differ in architecture, sizes or any hyperparameter but ``sparsity``.
+
+    >>> import torch
+    >>> from helpers.sae import build, stack
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> many = stack([build("standard", 16, 32, generator=generator, sparsity=s) for s in (0.1, 0.2)])
+    >>> tuple(many.W_dec.shape), [round(s, 1) for s in many.hyper["sparsity"].tolist()]
+    ((2, 32, 16), [0.1, 0.2])
     """
     if not saes:
         raise ValueError("saes is empty; expected at least one dictionary")

@@ -14,12 +14,25 @@ from .dictionary import SAE
 
 
 def l0(codes: Tensor) -> float:
-    """Mean number of non-zero codes per input."""
+    """Mean number of non-zero codes per input.
+
+    >>> import torch
+    >>> from helpers.sae import l0
+    >>> l0(torch.tensor([[0.0, 2.0, 1.0], [0.0, 0.0, 3.0]]))
+    1.5
+    """
     return (codes != 0).sum(-1).double().mean().item()
 
 
 def fvu(x: Tensor, x_hat: Tensor) -> float:
-    """Fraction of variance unexplained: ``E‖x - x_hat‖² / E‖x - mean(x)‖²``."""
+    """Fraction of variance unexplained: ``E‖x - x_hat‖² / E‖x - mean(x)‖²``.
+
+    >>> import torch
+    >>> from helpers.sae import fvu
+    >>> x = torch.tensor([[1.0], [-1.0]])
+    >>> fvu(x, x), fvu(x, x / 2), fvu(x, torch.zeros_like(x))
+    (0.0, 0.25, 1.0)
+    """
     _same(x, x_hat)
     x, x_hat = x.double(), x_hat.double()
     spread = (x - x.mean(0)).pow(2).sum()
@@ -32,6 +45,12 @@ def reconstruction_bias(x: Tensor, x_hat: Tensor) -> float:
     """γ = ``E‖x_hat‖² / E[x_hat · x]``: the factor to divide ``x_hat`` by for the least squared error.
 
     1 is unbiased, below 1 means shrinkage (arXiv:2404.16014, in the form that solves its own definition).
+
+    >>> import torch
+    >>> from helpers.sae import reconstruction_bias
+    >>> x = torch.tensor([[1.0], [-1.0]])
+    >>> round(reconstruction_bias(x, 0.8 * x), 6)
+    0.8
     """
     _same(x, x_hat)
     x, x_hat = x.double(), x_hat.double()
@@ -39,7 +58,13 @@ def reconstruction_bias(x: Tensor, x_hat: Tensor) -> float:
 
 
 def dead_fraction(codes: Tensor) -> float:
-    """Share of features that are zero on every given input."""
+    """Share of features that are zero on every given input.
+
+    >>> import torch
+    >>> from helpers.sae import dead_fraction
+    >>> dead_fraction(torch.tensor([[0.0, 2.0, 1.0, 0.0], [0.0, 0.0, 3.0, 0.0]]))
+    0.5
+    """
     return (~(codes != 0).reshape(-1, codes.shape[-1]).any(0)).double().mean().item()
 
 
@@ -47,6 +72,10 @@ def loss_recovered(clean: float, spliced: float, ablated: float) -> float:
     """Share of the cross-entropy that ablation costs which the reconstruction keeps: 1 is perfect, 0 is ablation.
 
     ``(ablated - spliced) / (ablated - clean)``, all in nats per token.
+
+    >>> from helpers.sae import loss_recovered
+    >>> loss_recovered(clean=3.0, spliced=3.5, ablated=7.0)
+    0.875
     """
     if ablated == clean:
         raise ValueError(f"ablated={ablated!r} equals clean: this site costs nothing, so the share is undefined")
@@ -54,7 +83,13 @@ def loss_recovered(clean: float, spliced: float, ablated: float) -> float:
 
 
 def feature_recovery(W_dec: Tensor, features: Tensor) -> float:
-    """Mean over true features ``(n, d_model)`` of the largest cosine with a decoder row ``(d_sae, d_model)``."""
+    """Mean over true features ``(n, d_model)`` of the largest cosine with a decoder row ``(d_sae, d_model)``.
+
+    >>> import torch
+    >>> from helpers.sae import feature_recovery
+    >>> round(feature_recovery(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)), 6)  # cosines of 1 and 0.8
+    0.9
+    """
     if W_dec.shape[-1] != features.shape[-1]:
         raise ValueError(f"W_dec has shape {tuple(W_dec.shape)}, features {tuple(features.shape)}: d_model differs")
     unit = torch.nn.functional.normalize
@@ -66,6 +101,14 @@ def evaluate(sae: SAE, batches: Iterable[Tensor]) -> dict[str, float]:
     """``l0``, ``fvu``, ``gamma``, ``gamma_centred`` and ``dead_fraction`` over a stream of ``(n, d_model)`` batches.
 
     ``gamma_centred`` is γ after subtracting the mean activation from both sides: a large common mean hides shrinkage.
+
+    >>> import torch
+    >>> from helpers.sae import SparseFeatures, build, evaluate
+    >>> source, generator = SparseFeatures(8, 16), torch.Generator().manual_seed(0)
+    >>> sae = build("topk", 16, 32, generator=generator, k=2)
+    >>> seen = evaluate(sae, (source.sample(64, generator)[0] for _ in range(3)))
+    >>> list(seen), seen["l0"] <= 2
+    (['l0', 'fvu', 'gamma', 'gamma_centred', 'dead_fraction'], True)
     """
     n, alive = 0, torch.zeros(sae.d_sae, dtype=torch.bool)
     sums = {key: 0.0 for key in ("on", "error", "xx", "hh", "hx")}

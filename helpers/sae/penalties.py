@@ -154,7 +154,12 @@ def penalty(form):
 
 
 def describe(form) -> dict:
-    """A penalty as JSON: its name, and the settings that are not the default ones."""
+    """A penalty as JSON: its name, and the settings that are not the default ones.
+
+    >>> from helpers.sae import describe, penalty
+    >>> describe(penalty("max"))
+    {'form': 'max'}
+    """
     form = penalty(form)
     name = next(name for name, kind in PENALTIES.items() if kind is type(form))
     usual = asdict(PENALTIES[name]())

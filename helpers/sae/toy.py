@@ -39,6 +39,13 @@ class SparseFeatures:
 
     ``SparseFeatures.bimodal(d_model)`` is the toy of the gated SAE paper's Appendix F: a projection is N(0, 1) when the
     feature is off and N(2, ¼) when it is on, each half of the time.
+
+    >>> import torch
+    >>> from helpers.sae import SparseFeatures
+    >>> source = SparseFeatures(8, 16, p=0.25)
+    >>> x, codes = source.sample(1000, torch.Generator().manual_seed(0))
+    >>> tuple(x.shape), tuple(codes.shape), torch.allclose(x, codes @ source.features)
+    ((1000, 16), (1000, 8), True)
     """
 
     def __init__(

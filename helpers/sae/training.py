@@ -72,6 +72,14 @@ def train(
         run goes on from there; if it belongs to another run, ``ValueError`` says in what.
 
     Raises ``ValueError`` for arguments out of range, batches of another shape or with NaN, and running out of batches.
+
+    >>> import torch
+    >>> from helpers.sae import SparseFeatures, build, train
+    >>> source, generator = SparseFeatures(8, 16), torch.Generator().manual_seed(0)
+    >>> sae = build("topk", 16, 32, generator=generator, k=1)
+    >>> log = train(sae, lambda step: source.sample(64, generator)[0], steps=100, lr=1e-2, progress=False)
+    >>> log.step.tolist(), bool(log.reconstruction.iloc[-1] < log.reconstruction.iloc[0] / 2)
+    ([0, 50, 99], True)
     """
     steps, lr = whole("steps", steps, 1), finite("lr", lr, above=0)
     for name, value in (("warmup", warmup), ("decay", decay), ("sparsity_warmup", sparsity_warmup)):

@@ -17,19 +17,33 @@ def post_bound(n, m) -> np.ndarray:
 
     From √(2 ln m)·√(l/n) < ½: the largest of m normal noises reaches about √(2 ln m) standard deviations. At the bound
     itself P(any error) ≈ 1/√(4π ln m), which falls, slowly, as m grows.
+
+    >>> from helpers.superposition import post_bound
+    >>> round(float(post_bound(1024, 100_000)), 1)
+    11.1
     """
     wholes("n", n, 2), wholes("m", m, 2)
     return np.asarray(n) / (8 * np.log(m))
 
 
 def comment_bound(n) -> np.ndarray:
-    """``n``: up to here the readout of *one given* feature has a signal-to-noise ratio of at least 1, √(l/n) ≤ 1."""
+    """``n``: up to here the readout of *one given* feature has a signal-to-noise ratio of at least 1, √(l/n) ≤ 1.
+
+    >>> from helpers.superposition import comment_bound
+    >>> float(comment_bound(1024))
+    1024.0
+    """
     wholes("n", n, 2)
     return np.asarray(n, dtype=float)
 
 
 def largest_overlap(n, m) -> np.ndarray:
-    """Median of the largest |overlap| among ``m`` random directions; approximate: pairs taken as independent."""
+    """Median of the largest |overlap| among ``m`` random directions; approximate: pairs taken as independent.
+
+    >>> from helpers.superposition import largest_overlap
+    >>> round(float(largest_overlap(1024, 100_000)), 3)
+    0.199
+    """
     wholes("n", n, 2), wholes("m", m, 2)
     pairs = np.asarray(m, dtype=float) * (np.asarray(m) - 1.0) / 2
     return np.sqrt(special.betainccinv(0.5, (np.asarray(n) - 1) / 2, -np.expm1(np.log(0.5) / pairs)))
@@ -39,13 +53,22 @@ def coherence_bound(n, m, threshold=0.5) -> np.ndarray:
     """Largest ``l`` that :func:`largest_overlap` alone proves safe for *every* choice of active features.
 
     Sufficient, not necessary: l·μ ≤ θ for the inactive and (l-1)·μ ≤ 1-θ for the active ones.
+
+    >>> from helpers.superposition import coherence_bound
+    >>> round(float(coherence_bound(1024, 100_000)), 1)
+    2.5
     """
     mu = largest_overlap(n, m)
     return np.minimum(threshold / mu, 1 + (1 - threshold) / mu)
 
 
 def active_for(n, m, target=0.5, threshold=0.5) -> np.ndarray:
-    """Largest number of active features with ``any_error(n, m, l).upper ≤ target``; 0 if one is too many."""
+    """Largest number of active features with ``any_error(n, m, l).upper ≤ target``; 0 if one is too many.
+
+    >>> from helpers.superposition import active_for
+    >>> int(active_for(256, 4096, target=0.5))
+    5
+    """
     _strict_shares("target", target)
     return _each(lambda n, m, p, t: _last(lambda l: any_error(n, m, l, t).upper <= p, m), n, m, target, threshold)
 
@@ -54,6 +77,11 @@ def features_for(n, l, target=0.5, threshold=0.5) -> np.ndarray:
     """Largest number of features ``m ≥ l`` with ``any_error(n, m, l).upper ≤ target``, 0 if none.
 
     Infinite where the chance of a single false alarm is below 1e-300.
+
+    >>> from helpers.superposition import any_error, features_for
+    >>> m = int(features_for(256, 4, target=0.5))
+    >>> bool(any_error(256, m, 4).upper <= 0.5 < any_error(256, m + 1, 4).upper)
+    True
     """
     _strict_shares("target", target)
 
@@ -66,7 +94,12 @@ def features_for(n, l, target=0.5, threshold=0.5) -> np.ndarray:
 
 
 def half_wrong(n, m, threshold=0.5) -> np.ndarray:
-    """Largest number of active features with no more false alarms, on average, than active features."""
+    """Largest number of active features with no more false alarms, on average, than active features.
+
+    >>> from helpers.superposition import half_wrong
+    >>> int(half_wrong(64, 512))
+    2
+    """
     return _each(lambda n, m, t: _last(lambda l: (m - l) * false_alarm(n, l, t) <= l, m), n, m, threshold)
 
 

@@ -63,13 +63,23 @@ def overlap_law(n: int):
     """The exact law of ``d_i · d_j``: a frozen scipy law (``pdf``, ``cdf``, ``sf``, ``ppf``, ``mean``, ``std`` = 1/√n).
 
     ``(1 + c)/2 ~ Beta((n-1)/2, (n-1)/2)``, which is ``c² ~ Beta(½, (n-1)/2)`` with a fair sign.
+
+    >>> from helpers.superposition import overlap_law
+    >>> law = overlap_law(64)
+    >>> float(law.mean()), round(float(law.std()), 6)
+    (0.0, 0.125)
     """
     wholes("n", n, 2)
     return stats.beta((n - 1) / 2, (n - 1) / 2, loc=-1, scale=2)
 
 
 def overlap_sf(n: int, c) -> np.ndarray:
-    """``P(d_i · d_j > c)``, exact, with full relative accuracy in the upper tail."""
+    """``P(d_i · d_j > c)``, exact, with full relative accuracy in the upper tail.
+
+    >>> from helpers.superposition import overlap_sf
+    >>> round(float(overlap_sf(3, 0.5)), 6)  # in three dimensions an overlap is uniform
+    0.25
+    """
     c = np.asarray(c, dtype=float)
     tail = special.betaincc(0.5, (n - 1) / 2, np.clip(c, -1, 1) ** 2) / 2
     return np.where(c >= 0, tail, 1 - tail)
@@ -80,6 +90,11 @@ def squared_length(n: int, l: int, amplitude: str = "unit") -> Rule:
 
     Mean ``l E[a²]``; for unit amplitudes variance ``2 l(l-1)/n``. The rule of ``l`` is made from those of its halves:
     ``E[(R²_k + R²_l + 2 R_k R_l c)^p]`` needs moments of ``R²_k``, ``R²_l`` up to ``p`` only, so they stay exact.
+
+    >>> from helpers.superposition import squared_length
+    >>> rule = squared_length(64, 8)
+    >>> round(float(rule.weights @ rule.nodes), 6)
+    8.0
     """
     wholes("n", n, 2), wholes("l", l, 0)
     one_of("amplitude", amplitude, AMPLITUDES)
@@ -137,6 +152,11 @@ class Interference:
     """Exact law of the interference of ``l`` active features on one that is not among them: ``R`` times an overlap.
 
     Symmetric, ``std = √(l E[a²]/n)``. ``cdf``, ``sf``, ``pdf`` and ``ppf`` take arrays; shapes are kept.
+
+    >>> from helpers.superposition import Interference
+    >>> law = Interference(64, 4)
+    >>> round(law.std(), 6), round(float(law.sf(0.0)), 6)
+    (0.25, 0.5)
     """
 
     def __init__(self, n: int, l: int, amplitude: str = "unit"):
@@ -171,20 +191,35 @@ class Interference:
 
 
 def false_alarm(n, l, threshold=0.5, amplitude: str = "unit") -> np.ndarray:
-    """Exact probability that one inactive feature is read as on."""
+    """Exact probability that one inactive feature is read as on.
+
+    >>> from helpers.superposition import false_alarm
+    >>> false_alarm(64, [2, 4]).round(3).tolist()
+    [0.002, 0.023]
+    """
     _strict_shares("threshold", threshold)
     return _each(lambda n, l, t: Interference(n, l, amplitude).sf(t), n, l, threshold)
 
 
 def miss(n, l, threshold=0.5, amplitude: str = "unit") -> np.ndarray:
-    """Exact probability that one active feature, disturbed by the ``l - 1`` others, is read as off."""
+    """Exact probability that one active feature, disturbed by the ``l - 1`` others, is read as off.
+
+    >>> from helpers.superposition import miss
+    >>> miss(64, [2, 4]).round(3).tolist()
+    [0.0, 0.01]
+    """
     _strict_shares("threshold", threshold), wholes("l", l, 1)
     a = _amplitude(amplitude)
     return _each(lambda n, l, t: Interference(n, l - 1, amplitude).cdf(t - a.nodes) @ a.weights, n, l, threshold)
 
 
 def per_feature_error(n, m, l, threshold=0.5, amplitude: str = "unit") -> np.ndarray:
-    """Exact expected fraction of the ``m`` readouts that are wrong."""
+    """Exact expected fraction of the ``m`` readouts that are wrong.
+
+    >>> from helpers.superposition import per_feature_error
+    >>> round(float(per_feature_error(64, 256, 4)), 4)
+    0.0225
+    """
     _fits(m, l)
     m, l = np.asarray(m, dtype=float), np.asarray(l)
     wrong = (m - l) * false_alarm(n, l, threshold, amplitude) + l * miss(n, l, threshold, amplitude)
@@ -192,7 +227,13 @@ def per_feature_error(n, m, l, threshold=0.5, amplitude: str = "unit") -> np.nda
 
 
 def any_error(n, m, l, threshold=0.5, amplitude: str = "unit") -> AnyError:
-    """Probability that any of the ``m`` readouts is wrong: exact for false alarms, a bracket for all errors."""
+    """Probability that any of the ``m`` readouts is wrong: exact for false alarms, a bracket for all errors.
+
+    >>> from helpers.superposition import any_error
+    >>> seen = any_error(64, 256, 2)
+    >>> round(float(seen.lower), 3), round(float(seen.upper), 3)
+    (0.393, 0.393)
+    """
     _fits(m, l), _strict_shares("threshold", threshold)
 
     def alarm(n, m, l, t):
@@ -204,12 +245,22 @@ def any_error(n, m, l, threshold=0.5, amplitude: str = "unit") -> AnyError:
 
 
 def gaussian_error(n, l, threshold=0.5) -> np.ndarray:
-    """Approximate ``false_alarm``: interference taken as normal with standard deviation √(l/n)."""
+    """Approximate ``false_alarm``: interference taken as normal with standard deviation √(l/n).
+
+    >>> from helpers.superposition import gaussian_error
+    >>> round(float(gaussian_error(64, 16)), 3)
+    0.159
+    """
     return stats.norm.sf(np.asarray(threshold) * np.sqrt(np.asarray(n) / np.asarray(l, dtype=float)))
 
 
 def gaussian_any_error(n, m, l, threshold=0.5) -> np.ndarray:
-    """Approximate ``any_error``: normal interference, all ``m`` readouts independent."""
+    """Approximate ``any_error``: normal interference, all ``m`` readouts independent.
+
+    >>> from helpers.superposition import gaussian_any_error
+    >>> round(float(gaussian_any_error(64, 256, 2)), 3)
+    0.451
+    """
     return -np.expm1(np.asarray(m) * np.log1p(-gaussian_error(n, l, threshold)))
 
 

@@ -27,7 +27,13 @@ AMPLITUDES = ("unit", "uniform", "exponential")
 
 
 def directions(n: int, start: int, stop: int, seed: int) -> np.ndarray:
-    """Rows ``start … stop-1`` of the endless list of random unit directions: ``(stop - start, n)`` float32."""
+    """Rows ``start … stop-1`` of the endless list of random unit directions: ``(stop - start, n)`` float32.
+
+    >>> from helpers.superposition import directions
+    >>> all_rows, some = directions(8, 0, 1000, seed=0), directions(8, 300, 310, seed=0)
+    >>> some.shape, bool((all_rows[300:310] == some).all())
+    ((10, 8), True)
+    """
     whole("n", n, 2), whole("start", start, 0), whole("stop", stop, start), whole("seed", seed, 0)
     first, last = start // BLOCK, -(-stop // BLOCK)
     rows = np.empty(((last - first) * BLOCK, n), dtype=np.float32)
@@ -45,6 +51,11 @@ def active_sets(m: int, l: int, trials: int, seed: int, amplitude: str = "unit")
 
     They are drawn among the first ``min(m, max(4096, 4 l))`` features only. Random directions are exchangeable, so this
     loses nothing and spares a pass over the rest.
+
+    >>> from helpers.superposition import active_sets
+    >>> sets, amplitudes = active_sets(m=100, l=3, trials=5, seed=0)
+    >>> sets.shape, amplitudes[0].tolist()
+    ((5, 3), [1.0, 1.0, 1.0])
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, l], counter=[0, 0, 0, 1]))
     pool = min(m, max(4096, 4 * l))
@@ -105,6 +116,10 @@ def pieces(
     """The calls of :func:`tally` that one :func:`monte_carlo` is made of: one per seed and range of rows.
 
     For many simulations at once, sweep the pieces of all of them, then let :func:`monte_carlo` find them done.
+
+    >>> from helpers.superposition import pieces
+    >>> len(pieces(64, 4096, [2, 4], trials=8, seeds=range(3), parts=2))
+    6
     """
     l, seeds = [int(k) for k in l], [int(s) for s in seeds]
     _check(n, m, l, trials, threshold, amplitude)
