@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import chapters
 import nbformat
 import publish
 import pytest
@@ -64,6 +65,8 @@ def test_no_two_chapters_use_one_label():
         for cell in nbformat.read(path, as_version=4).cells:
             labels += re.findall(r"^:label: *(\S+)", cell.source, re.MULTILINE)
             labels.append(cell.metadata.get("mystnb", {}).get("figure", {}).get("name"))
+            named = chapters.boxes(cell.source) if cell.cell_type == "markdown" else []
+            labels += [chapters.slug(f"{kind} {name}") for kind, name in named if name]
     labels = [label for label in labels if label]
     assert len(labels) > 20 and sorted(labels) == sorted(set(labels))
 
