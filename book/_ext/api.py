@@ -163,7 +163,7 @@ class HelpersApi(SphinxDirective):
             content += nodes.literal_block(entry.source, entry.source, language="python")
         else:
             given, returned = arguments(entry.node)
-            listed = [addnodes.desc_parameter("", text, noemph=True) for text in given]
+            listed = [addnodes.desc_parameter("", text) for text in given]
             listed = addnodes.desc_parameterlist("", "", *listed)
             first += [listed, addnodes.desc_returns("", returned)] if returned else [listed]
         if entry.id.count(".") < 3:
