@@ -73,6 +73,13 @@ RECIPES = {
             reduced=(REDUCED, "--model", "smollm2-135m"),
         ),
         Recipe(
+            "rescaling_paths", "4",
+            (
+                "rescaling_paths.csv", "rescaling_streams.csv", "rescaling_kinship.csv", "rescaling_neutrals.csv",
+                "rescaling_cues.csv", "rescaling_path_texts.csv",
+            ), 31, "models, network once (0.25 GB)", (REDUCED, UNTIL, SCHEDULER, "--model", "--bos"), 5,
+        ),
+        Recipe(
             "reviewer_lm", "5", ("reviewer_lm.csv", "reviewer_lm_texts.json"), 1, MODEL,
             (REDUCED, SCHEDULER, PROCESSES), 0.3, reduced=SMALL,
         ),

@@ -1,6 +1,6 @@
 """Chapter 4's second grid: through what a definition is lost, on all test words with all templates.
 
-    python -m recipes.rescaling_paths [--reduced] [--model NAME …] [--bos] [--minutes M]
+    python -m recipes rescaling_paths [--reduced] [--model NAME …] [--bos] [--until MINUTES] [--scheduler tcp://…]
 
 Later positions see a word through its keys and values alone, and what is written at the word's position is seen there
 through norms alone. So at s = 100 the keys, the values, or single norms are given what they had, or would have seen, at
@@ -43,14 +43,15 @@ Writes `rescaling_paths.csv` (a row a run and measure, a column a word; `setting
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 
 from helpers.definitions import TEMPLATES
 from helpers.runs import artifact, cache_dir, save_artifact, sweep
 
+from .command import options
 from .paths_more import kin, neutrals, said, streams, tag
 from .paths_tests import PARTS
 from .rescaling import MODELS
@@ -92,21 +93,21 @@ def wide(done: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)  # so that places stay whole numbers
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reduced", action="store_true", help="every sixth word")
-    parser.add_argument("--model", nargs="*", default=list(MODELS), help="names or paths that load_lm takes")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("rescaling_paths", __doc__, "until", "scheduler", reduced="every sixth word", model=list(MODELS))
     parser.add_argument("--bos", action="store_true", help="put the first token in front, for models not named here")
-    parser.add_argument("--minutes", type=float, help="begin no new point after so many")
-    args = parser.parse_args()
-    deadline = time.time() + 60 * args.minutes if args.minutes else None
+    args = parser.parse_args(argv)
+    deadline = time.time() + 60 * args.until if args.until else None
     table = pd.read_csv(artifact("definition_words.csv"), keep_default_na=False)
     words = {split: list(g.word)[:: 6 if args.reduced else 1] for split, g in table.groupby("split")}
     heads = pd.read_csv(artifact("rescaling_heads.csv"), keep_default_na=False)
     templates = range(len(TEMPLATES))
 
     def run(points):
-        return sweep(work, points, folder=cache_dir() / "runs", processes=1, deadline=deadline)
+        local = None if args.scheduler else 1  # a process holds both models
+        return sweep(
+            work, points, folder=cache_dir() / "runs", scheduler=args.scheduler, processes=local, deadline=deadline
+        )
 
     def point(stage, name, split="test", **more):
         roles = heads[(heads.model == name) & (heads.role != "")][["layer", "head", "role", "rank"]].to_dict("records")

@@ -11,6 +11,7 @@ import ast
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 from docutils import nodes
 from docutils.parsers.rst import Parser
@@ -23,7 +24,6 @@ MARK = "\u2060"  # stands before code that was a role
 ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):`~?([^`]+)`")
 EXAMPLE = re.compile(r"^>>>.*?(?=\n\n|\Z)", re.M | re.S)
 HEADING = re.compile(r"^(\w+)\n-{3,}$", re.M)
-SIGNATURE, VALUE = 90, 600  # characters: longer signatures get a line for each argument, longer values are cut
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Entry:
     path: Path
     node: ast.stmt
     doc: str
-    source: str = ""  # of a value
+    source: str = ""  # of a value, or of fields that say what they are
     members: list[Entry] = field(default_factory=list)
 
     @property
@@ -63,22 +63,23 @@ def face(module: str, path: Path) -> tuple[str, list[Entry]]:
             listed += [inner[alias.name] for alias in line.names]
     doc = ast.get_docstring(tree) or ""
     at = {e.id: spoken.start() for e in listed if (spoken := re.search(rf"`{e.name}\b", doc))}
-    return doc, sorted(listed, key=lambda e: (at.get(e.id, len(doc)), bool(e.source)))
+    return doc, sorted(listed, key=lambda e: (at.get(e.id, len(doc)), isinstance(e.node, ast.Assign | ast.AnnAssign)))
 
 
 def entries(module: str, path: Path) -> dict[str, Entry]:
     """What a module defines at its top, by name and in its order."""
-    text = path.read_text(encoding="utf-8")
-    tree, out = ast.parse(text), {}
-    body, shown = tree.body, EXAMPLE.findall(ast.get_docstring(tree) or "")
-    for node, after in zip(body, [*body[1:], None], strict=True):
+    tree, out = ast.parse(text := path.read_text(encoding="utf-8")), {}
+    shown = EXAMPLE.findall(ast.get_docstring(tree) or "")
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            entry = Entry(f"{module}.{node.name}", path, node, ast.get_docstring(node) or "")
-            for part in node.body if isinstance(node, ast.ClassDef) else ():
-                said = isinstance(part, ast.FunctionDef) and part.name[0] != "_" and ast.get_docstring(part)
-                if said:
+            entry = out[node.name] = Entry(f"{module}.{node.name}", path, node, ast.get_docstring(node) or "")
+            parts = node.body if isinstance(node, ast.ClassDef) else []
+            for part in parts:
+                if isinstance(part, ast.FunctionDef) and part.name[0] != "_" and (said := ast.get_docstring(part)):
                     entry.members.append(Entry(f"{entry.id}.{part.name}", path, part, said))
-            out[node.name] = entry
+            fields = [part.lineno for part in parts if isinstance(part, ast.AnnAssign)]
+            source = dedent("\n".join(text.split("\n")[fields[0] - 1 : fields[-1]])) if fields else ""
+            entry.source = source if "  # " in source else ""
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
             said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -100,19 +101,16 @@ def arguments(node: ast.stmt) -> tuple[list[str], str]:
     pairs += [(f"*{ast.unparse(a.vararg)}" if a.vararg else "*", None)] if a.vararg or a.kwonlyargs else []
     pairs += zip(a.kwonlyargs, a.kw_defaults, strict=True)
     pairs += [(f"**{ast.unparse(a.kwarg)}", None)] if a.kwarg else []
-    out = []
-    for arg, default in pairs:
-        text = arg if isinstance(arg, str) else ast.unparse(arg)
-        equals = " = " if ":" in text else "="
-        out.append(text + (equals + ast.unparse(default) if default else ""))
-    return [text for text in out if text not in ("self", "cls")], ast.unparse(node.returns) if node.returns else ""
+    texts = [(arg if isinstance(arg, str) else ast.unparse(arg), default) for arg, default in pairs]
+    texts = [(t, (" = " if ":" in t else "=") + ast.unparse(default) if default else "") for t, default in texts]
+    return [t + given for t, given in texts if t not in ("self", "cls")], ast.unparse(node.returns or ast.Name(""))
 
 
 def restructured(doc: str) -> str:
     """A docstring as reStructuredText proper."""
     lines, out, state = HEADING.sub(r".. rubric:: \1\n", doc).split("\n"), [], ""
     for i, line in enumerate(lines):
-        blank, indented = not line.strip(), line.startswith("    ")
+        indented = line.startswith("    ")
         if line.startswith(".. "):
             state = "list"
         elif line.startswith(">>>"):
@@ -120,7 +118,7 @@ def restructured(doc: str) -> str:
         elif state == "list" and line and not indented:
             state = "list" if "".join(lines[i + 1 : i + 2]).startswith("    ") else ""
             line = ", ".join(f"``{name}``" for name in line.split(", ")) if state else line
-        elif (state == "example" and blank) or (state == "equation" and line and not indented):
+        elif (state == "example" and not line) or (state == "equation" and line and not indented):
             state = ""
         elif not state and indented and not lines[i - 1].strip():
             state, out = "equation", [*out, "::", ""]
@@ -139,60 +137,47 @@ class HelpersApi(SphinxDirective):
     """``{helpers-api}``: all faces, one section each."""
 
     def run(self) -> list[nodes.Node]:
-        self.faces, out = faces(), []
-        self.ids = {f"helpers.{name}" for name in self.faces}
-        for _, listed in self.faces.values():
-            self.ids |= {e.id for entry in listed for e in (entry, *entry.members)}
+        known, out = faces(), []
+        listed = [entry for _, listed in known.values() for entry in listed]
+        self.ids = {f"helpers.{name}" for name in known} | {e.id for top in listed for e in (top, *top.members)}
         for path in (Path(__file__), *(ROOT / "helpers").rglob("*.py")):
             self.env.note_dependency(str(path))
-        for name, (doc, listed) in self.faces.items():
+        for name, (doc, listed) in known.items():
             place = f"helpers.{name}"
             section = nodes.section("", nodes.title("", place), ids=[place], names=[place])
             section += self.parsed(doc, place)
-            names = nodes.paragraph(classes=["api-names"])
-            for entry in listed:
-                names += [self.link(entry.name, entry.id), nodes.Text(" ")]
-            section += [names, *(self.entry(entry) for entry in listed)]
+            links = [part for entry in listed for part in (self.link(entry.name, entry.id), nodes.Text(" "))]
+            section += nodes.paragraph("", "", *links, classes=["api-names"])
+            section += [self.entry(entry) for entry in listed]
             self.state.document.note_explicit_target(section)
             out.append(section)
         return out
 
-    def entry(self, entry: Entry, inner: bool = False) -> addnodes.desc:
-        kind = {ast.ClassDef: "class", ast.FunctionDef: "method" if inner else "function"}.get(
-            type(entry.node), "value"
-        )
-        desc = addnodes.desc(domain="py", objtype=kind, noindex=True, classes=["py", kind])
+    def entry(self, entry: Entry) -> addnodes.desc:
+        kind = {ast.ClassDef: "class", ast.FunctionDef: "function"}.get(type(entry.node), "value")
         first = addnodes.desc_signature("", "", ids=[entry.id], classes=["sig-object", "py"])
-        if kind in ("class", "value"):
-            first += addnodes.desc_annotation("", f"{kind} ")
+        first += [] if kind == "function" else [addnodes.desc_annotation("", f"{kind} ")]
         first += addnodes.desc_name(entry.name, entry.name)
-        content = addnodes.desc_content()
-        if kind == "value":
-            value, more = entry.source, entry.source[VALUE:]
-            value = value[:VALUE].rpartition("\n")[0] + "\n    # …" if more else value
-            content += nodes.literal_block(value, value, language="python")
+        content = addnodes.desc_content("", *self.parsed(entry.doc, entry.id))
+        if entry.source:
+            content += nodes.literal_block(entry.source, entry.source, language="python")
         else:
             given, returned = arguments(entry.node)
-            long = len(entry.name) + sum(len(a) + 2 for a in given) + len(returned) > SIGNATURE
-            listed = addnodes.desc_parameterlist("", "", multi_line_parameter_list=long)
-            for text in given:
-                listed += addnodes.desc_parameter("", text, noemph=True)
+            listed = [addnodes.desc_parameter("", text) for text in given]
+            listed = addnodes.desc_parameterlist("", "", *listed)
             first += [listed, addnodes.desc_returns("", returned)] if returned else [listed]
-        content.insert(0, self.parsed(entry.doc, entry.id))
-        if not inner:
-            where = f"{entry.path.relative_to(ROOT)}, line {entry.node.lineno}"
+        if entry.id.count(".") < 3:
+            where = f"{entry.path.relative_to(ROOT).as_posix()}, line {entry.node.lineno}"
             content += nodes.paragraph("", where, classes=["api-where"])
-        content += [self.entry(member, inner=True) for member in entry.members]
-        desc += [first, content]
-        return desc
+        content += [self.entry(member) for member in entry.members]
+        return addnodes.desc("", first, content, domain="py", objtype=kind, noindex=True, classes=["py", kind])
 
     def parsed(self, doc: str, place: str) -> list[nodes.Node]:
         document = new_document(place, self.state.document.settings)
         Parser().parse(restructured(doc), document)
         for code in list(document.findall(nodes.literal)):
             if code.astext().startswith(MARK):
-                said = code.astext().lstrip(MARK)
-                code.replace_self(self.link(said, self.found(said, place)))
+                code.replace_self(self.link(said := code.astext().lstrip(MARK), self.found(said, place)))
         for block in document.findall(nodes.literal_block):
             block["language"] = "text"
         return document.children
