@@ -31,8 +31,9 @@ word with one template) and an outside run of 16 nouns, which had values back .5
 
 **Pilots.** On a third of the discovery words it was seen that the two checks come out, and what a run costs. Neutral
 prompts were chosen on all discovery words. A reduced grid on nine test words showed that every point runs; its results
-were not looked at. *Patterns and values* was run again after its first numbers were seen: the patterns had been applied
-to the values before these were put back. Nothing else was added, changed or taken out after test words were seen.
+were not looked at. *Patterns and values of s = 1* was run again after its first numbers were seen: patterns had been
+applied to the values before these were put back. Its counterpart at s = 1 was added then. Nothing else was added,
+changed or taken out after test words were seen.
 
 Here all test words are asked for with all templates; by layer every second test word, to save time.
 

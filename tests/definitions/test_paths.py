@@ -26,6 +26,7 @@ from helpers.definitions import (
     scale_writes,
     z_hook,
 )
+from helpers.evidence import paired_difference
 from helpers.lm import model_folder
 from helpers.runs import artifact
 from recipes import paths_more, paths_tests, rescaling_paths
@@ -176,11 +177,14 @@ def test_the_shipped_grid_saw_test_words_only_and_its_checks_come_out():
     table = pd.read_csv(artifact("rescaling_paths.csv"))
     columns = [c for c in table if c not in rescaling_paths.KEYS]
     assert set(words[columns]) == {"test"}
-    own = table[table.measure == "own"].set_index(["model", "template", "condition", "scale"])[columns].sort_index()
+    own = table[table.measure == "own"].set_index(["model", "template", "condition", "scale"])[columns]
     for name, k in {(r.model, r.template) for r in table.itertuples()}:
-        plain = own.loc[name, k, "plain", 1.0].iloc[0]
+        plain = own.loc[(name, k, "plain", 1.0)].to_numpy(float).ravel()
         for check in ("keys and values of s = 1", "all writes × s", "all norms mended"):
-            assert (own.loc[name, k, check, FAR].iloc[0] - plain).abs().max() < 0.02, (name, k, check)
+            back = own.loc[(name, k, check, FAR)].to_numpy(float).ravel()
+            assert abs(back - plain).max() < 0.02, (name, k, check)
+        values, keys = (own.loc[(name, k, f"{x} of s = 1", FAR)].to_numpy(float).ravel() for x in ("values", "keys"))
+        assert values.mean() > 0 > keys.mean() and paired_difference(values, keys)[1] > 0, (name, k)
 
 
 @pytest.mark.slow
