@@ -15,7 +15,6 @@ be killed and goes on where it stopped; `--until` begins no new point after so l
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -131,7 +130,6 @@ def study(
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("rescaling", __doc__, "until", "scheduler", reduced="every sixth word", model=list(MODELS))
     parser.add_argument("--bos", action="store_true", help="put the first token in front, for models not named here")
-    parser.add_argument("--minutes", dest="until", type=float, help=argparse.SUPPRESS)  # its name before
     args = parser.parse_args(argv)
     deadline = time.time() + 60 * args.until if args.until else None
     studies = {

@@ -32,8 +32,7 @@ def verdicts() -> str:
             rows.append(f"| {thread.number} | {thread.title} | open |")
             continue
         told = chapters.chapter(thread.path)
-        sentence = chapters.NUMBER.sub(lambda match: match["text"], told.sentence)
-        answer = f"**{told.stance}.** {sentence}" if told.stance else told.verdict or "open"
+        answer = f"**{told.stance}.** {told.plain}" if told.stance else told.verdict or "open"
         rows.append(f"| {thread.number} | [{thread.title}](notebooks/{thread.notebook}.ipynb) | {answer} |")
     return "\n".join(rows)
 

@@ -56,6 +56,11 @@ class Chapter(NamedTuple):
     numbers: dict[str, dict]  # key -> text, interval, covers, null, cell
     verdict: str  # in the old form, where it has one
 
+    @property
+    def plain(self) -> str:
+        """The sentence without links."""
+        return NUMBER.sub(lambda match: match["text"], self.sentence)
+
 
 def threads() -> list[Thread]:
     return [Thread(**line) for line in yaml.safe_load((ROOT / "book" / "threads.yml").read_text(encoding="utf-8"))]

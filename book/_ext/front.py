@@ -82,8 +82,7 @@ def describe_page(app, doctree) -> None:
     name = app.env.docname.removeprefix("notebooks/")
     for thread in chapters.threads():
         if thread.notebook == name and (told := chapters.chapter(thread.path)).stance:
-            sentence = chapters.NUMBER.sub(lambda m: m["text"], told.sentence)
-            app.env.metadata[app.env.docname]["og:description"] = f"{told.stance}. {sentence}"
+            app.env.metadata[app.env.docname]["og:description"] = f"{told.stance}. {told.plain}"
 
 
 def show_card(app, pagename, templatename, context, doctree) -> None:

@@ -8,7 +8,7 @@ import prose
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.evidence import number
+from helpers.evidence import MIME, number
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -86,6 +86,10 @@ def test_a_bad_opening_is_found(opening, fault):
 
 def test_the_title_may_stand_in_the_cell_of_the_opening():
     assert prose.faults(told(opening=f"# 9 · A claim\n\n{OPENING}")) == []
+
+
+def test_site_and_helpers_mean_the_same_records():
+    assert chapters.MIME == MIME  # written twice: a build of the site imports no torch
 
 
 def test_a_chapter_without_its_figure_is_found():
