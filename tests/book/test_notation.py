@@ -14,34 +14,6 @@ from PIL import Image
 PLAIN = {"rules": {"region": {"enabled": False}}}  # the theme's own buttons lie outside landmarks
 
 
-@pytest.fixture(scope="module")
-def four():
-    return small_book.executed(small_book.chapter_four())
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, four):
-    folder = small_book.write(tmp_path_factory.mktemp("small"), four)
-    status, said = small_book.build(folder)
-    assert status == 0, said
-    return folder / "_build" / "html"
-
-
-@pytest.fixture
-def visit(browser, site):
-    contexts = []
-
-    def open_(name="notebooks/04_values.html", **options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 700}, **options}))
-        page = contexts[-1].new_page()
-        page.goto((site / name.split("#")[0]).as_uri() + "".join(re.findall("#.*", name)), wait_until="networkidle")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-
-
 def test_figures_and_boxes_are_numbered_by_chapter_as_their_links_say(visit, four):
     page = visit()
     names = chapters.labels(four, 4)
@@ -149,11 +121,11 @@ def test_the_front_page_and_the_verdicts_fall_back(visit):
     assert visit("book/index.html").locator(".thread-list img").count() == 1
 
 
-def test_a_shared_link_shows_sentence_and_picture(site):
-    page = (site / "notebooks" / "04_values.html").read_text(encoding="utf-8")
+def test_a_shared_link_shows_sentence_and_picture(small):
+    page = (small / "notebooks" / "04_values.html").read_text(encoding="utf-8")
     assert 'property="og:description" content="No. Old values bring back 11 of 16 words' in page
     place = re.search(r'property="og:image" content="([^"]*04_values\.png)"', page)[1]
-    with Image.open(site / "notebooks" / place) as card:
+    with Image.open(small / "notebooks" / place) as card:
         assert card.size == (1200, 630)
 
 
