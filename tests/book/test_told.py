@@ -9,6 +9,11 @@ def more(tab):
     return share(tab).locator(".told-more")
 
 
+def arrived(tab, where):
+    """Wait for an address that holds ``where``: a key that is pressed returns before the browser has gone anywhere."""
+    tab.wait_for_url(lambda url: where in url)
+
+
 def test_hover_shows_what_stands_behind_a_number_and_leaving_hides_it(visit):
     tab = visit()
     assert not more(tab).is_visible()
@@ -39,7 +44,8 @@ def test_enter_goes_to_the_cell_that_computed_it(visit):
     tab = visit()
     share(tab).locator("a").focus()
     tab.keyboard.press("Enter")
-    assert tab.url.endswith("#ch04_back") and tab.locator("#ch04_back").count() == 1
+    arrived(tab, "#ch04_back")
+    assert tab.locator("#ch04_back").count() == 1
 
 
 def test_the_first_tap_shows_and_the_second_goes(visit):
@@ -49,7 +55,7 @@ def test_the_first_tap_shows_and_the_second_goes(visit):
     box = more(tab).bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 375
     share(tab).locator("a").tap()
-    assert tab.url.endswith("#ch04_back")
+    arrived(tab, "#ch04_back")
 
 
 def test_nothing_moves_when_it_opens(visit):
@@ -91,8 +97,8 @@ def test_sources_and_terms_say_what_they_are_and_lead_there(visit):
         one.locator("a").focus()
         assert said.lower() in one.locator(".told-more").inner_text().lower()
         one.locator("a").press("Enter")
-        assert there in tab.url
-        tab.go_back()
+        arrived(tab, there)
+        tab.go_back(wait_until="load")
 
 
 def test_a_chapter_opens_with_its_stance(visit):
@@ -108,4 +114,4 @@ def test_the_front_page_takes_picture_stance_and_sentence(visit):
     assert card.locator(".stance").inner_text() == "No." and "Do the old values do it?" in card.inner_text()
     assert tab.locator(".thread-card").nth(2).locator(".thread-verdict").inner_text() == "open"
     card.locator(".told a").first.press("Enter")
-    assert tab.url.endswith("04_values.html#ch04_back")
+    arrived(tab, "04_values.html#ch04_back")
