@@ -31,6 +31,8 @@ from torch.nn.functional import normalize
 from helpers.lm import activations, load_lm, load_tokens
 from helpers.runs import atomic, cache_dir
 
+from .harvest import KIND
+
 FRAME = " The word"  # before every word, so that it is neither first nor without company
 JUMP = 0.03  # a latent joins the main ones if it adds so much to F1
 MOST = 5  # main latents of a letter
@@ -59,7 +61,7 @@ def words(site: str, seed: int = 0) -> Words:
 
 
 def _read(site: str, seed: int) -> Words:
-    lm = load_lm(dtype=torch.bfloat16)
+    lm = load_lm(dtype=KIND)
     pieces = {i: lm.tokenizer.decode([i]) for i in range(lm.cfg.d_vocab)}
     known = [
         (i, string.ascii_lowercase.index(t[1].lower()))

@@ -29,7 +29,7 @@ from helpers.runs import artifact, atomic, cache_dir, hardware, key_of, save_art
 from helpers.sae import SAE, RescaleShift, build, evaluate, load, loss_recovered, save, train
 
 from .command import options
-from .harvest import SITES, Activations
+from .harvest import KIND, SITES, Activations
 
 VERSION = 5  # raise it when a change makes kept runs incomparable
 D_SAE, BATCH, LR, EVAL_SEQUENCES = 2304, 512, 2e-3, 48
@@ -71,7 +71,7 @@ class Judge:
     """Cross-entropies with one site replaced, by running only the layers behind it on stored residual streams."""
 
     def __init__(self, site: str, sequences: int = EVAL_SEQUENCES):
-        lm = load_lm(dtype=torch.bfloat16)
+        lm = load_lm(dtype=KIND)
         layer, kind = int(site.split(".")[1]), site.split(".")[2]
         self.begin = layer if kind == "hook_resid_pre" else layer + 1
         residual = f"blocks.{self.begin}.hook_resid_pre"
@@ -82,7 +82,7 @@ class Judge:
             shape = (*tokens.shape, lm.cfg.d_model)
             self.at[split] = torch.cat([p[site] for p in parts]).reshape(shape)
             self.behind[split] = torch.cat([p[residual] for p in parts]).reshape(shape)
-        whole = AutoModelForCausalLM.from_pretrained(model_folder("smollm2-135m"), dtype=torch.bfloat16)
+        whole = AutoModelForCausalLM.from_pretrained(model_folder("smollm2-135m"), dtype=KIND)
         self.tail = copy.deepcopy(whole).eval()
         self.tail.model.layers = whole.model.layers[self.begin :]
 
@@ -96,7 +96,7 @@ class Judge:
     def loss(self, split: str, new: Tensor) -> Tensor:
         """Each sequence's mean next-token cross-entropy (nats), the site's ``(n_seq, ctx, d_model)`` set to ``new``."""
         out, tokens = [], self.tokens[split]
-        residual = self.behind[split] + (new.to(torch.bfloat16) - self.at[split])
+        residual = self.behind[split] + (new.to(KIND) - self.at[split])
         for x, t in zip(residual.split(8), tokens.split(8), strict=True):
             out.append(cross_entropy(self.tail(inputs_embeds=x, use_cache=False).logits, t))
         return torch.cat(out) / (tokens.shape[1] - 1)

@@ -13,16 +13,20 @@ from torch import Tensor
 
 from helpers.lm import activations, load_lm
 from helpers.runs import atomic, cache_dir, progress
+from helpers.sae import bf16_is_fast
 
 SITES = ("blocks.15.hook_resid_pre", "blocks.6.hook_mlp_out")
 ROWS = 256  # sequences per file
 OUTLIER = 4.0  # medians: rows with a larger norm are left out of dictionaries, and left alone when splicing. Hardly a
 # row lies near this line (of two million within a tenth of it 7 and 82), so rounding moves none of weight across it.
+KIND = torch.bfloat16 if bf16_is_fast() else torch.float32
+"""How recipes run the model: what is shipped was made in bfloat16, which takes seventy times as long where the
+processor has no hardware for it."""
 
 
 @cache
 def _lm(shuffled: bool):
-    return shuffle_blocks(load_lm(dtype=torch.bfloat16)) if shuffled else load_lm(dtype=torch.bfloat16)
+    return shuffle_blocks(load_lm(dtype=KIND)) if shuffled else load_lm(dtype=KIND)
 
 
 @torch.no_grad()
@@ -55,7 +59,7 @@ def harvest(tokens: Tensor, sites: tuple[str, ...] = SITES, shuffled: bool = Fal
         if not all(path.exists() for path in paths.values()):
             parts = list(activations(_lm(shuffled), tokens, sites, batch_size=32, skip_first=1))
             for site, path in paths.items():
-                whole = torch.cat([part[site] for part in parts]).view(torch.int16).numpy()
+                whole = torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy()
                 _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
                 _save(path, whole)
     return paths
