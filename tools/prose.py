@@ -176,6 +176,15 @@ def opening_faults(notebook) -> list[str]:
     return found
 
 
+def another_question(notebook, number: int) -> list[str]:
+    """The question above the stance, if there is one, is the front page's."""
+    opening = next((cell.source for cell in notebook.cells if "opening" in chapters.tags(cell)), "")
+    match = chapters.OPENING.match(opening)
+    asked = [thread.question for thread in chapters.threads() if thread.number == number]
+    differs = match and match["question"] and asked and match["question"] != asked[0]
+    return [f"the opening asks {match['question']!r}; book/threads.yml asks {asked[0]!r}"] if differs else []
+
+
 def roles_and_fences(notebook) -> list[str]:
     found = re.findall(r"\{[\w:-]+\}`[^`]*`|^\s*(?:`{3,}|:{3,})\s*\{[^}]*\}", prose(notebook), flags=re.MULTILINE)
     return [f"{mark!r} shows only on the site" for mark in found]
@@ -200,11 +209,12 @@ def faults(notebook) -> list[str]:
     """All that is wrong with how a chapter is told."""
     known = {**chapters.all_numbers(), **chapters.numbers(notebook)}
     found = re.search(r"(?m)^# 0*(\d+) ·", prose(notebook))
-    names = {**chapters.all_labels(), **chapters.labels(notebook, int(found[1]) if found else 0)}
+    number = int(found[1]) if found else 0
+    names = {**chapters.all_labels(), **chapters.labels(notebook, number)}
     return [
         *stale_values(notebook, known), *stale_labels(notebook, names), *typed_digits(notebook),
         *dangling_links(notebook, link_names(notebook)), *crowded_sentences(notebook), *too_long(notebook),
-        *opening_faults(notebook), *roles_and_fences(notebook),
+        *opening_faults(notebook), *another_question(notebook, number), *roles_and_fences(notebook),
     ]  # fmt: skip
 
 

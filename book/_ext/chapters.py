@@ -24,7 +24,10 @@ HIDDEN = {"remove-cell", "remove-input", "remove_input"}  # tags of cells that h
 STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell")
 NUMBERED = ("Theorem", "Lemma", "Corollary", "Exercise")
 BOXES = (*NUMBERED, "Proof", "Verdict", "Prediction", "Rule", "Definition")
-OPENING = re.compile(r"(?:# [^\n]*\n+)?\*\*(?P<stance>[^*]+?)\.\*\*\s+(?P<sentence>.+?)(?:\n\n|\Z)", re.DOTALL)
+OPENING = re.compile(
+    r"(?:# [^\n]*\n+)?(?:\*(?P<question>[^*\n]+)\*\n+)?\*\*(?P<stance>[^*]+?)\.\*\*\s+(?P<sentence>.+?)(?:\n\n|\Z)",
+    re.DOTALL,
+)
 NUMBER = re.compile(r"\[(?P<text>[^\]]*)\]\(#(?P<key>ch\d\d_[a-z0-9_]+)\)")
 LABEL = re.compile(r"\[(?P<kind>[A-Z][a-z]+) [\d.?]+\]\(#(?P<id>[^()\s]+)\)")
 BOX = re.compile(r"^ {0,3}> ?\*\*(?P<kind>[A-Z][a-z]+)\.?\*\*\.?(?: \((?P<name>[^()]*)\))?", re.MULTILINE)

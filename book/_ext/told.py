@@ -95,6 +95,9 @@ class Tell(SphinxTransform):
             if first is not None and first.astext().rstrip(".") in chapters.STANCES:
                 paragraph["classes"].append("opening")
                 first["classes"].append("stance")
+                before = paragraph.parent.children[max(0, paragraph.parent.index(paragraph) - 1)]
+                if isinstance(before, nodes.paragraph) and isinstance(before.next_node(), nodes.emphasis):
+                    before["classes"].append("asked")
                 break
         for cell in document.findall(nodes.container):  # a place to point at in every cell that published numbers
             if keys := cell.get("cell_metadata", {}).get("told"):
