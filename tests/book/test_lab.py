@@ -19,7 +19,7 @@ RAW = re.compile(r"\]\(#|\{[\w:-]+\}`|^\s*(?:```|:::)|</?(?:details|summary)|\$\
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab in a folder with copies of the chapters; it shows all cells, not only those in sight."""
+    """The address of a JupyterLab in a folder with copies of the chapters; it shows all cells, in sight or not."""
     home = tmp_path_factory.mktemp("lab")
     settings = home / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
