@@ -83,9 +83,10 @@ def bootstrap_share(
     """Share of cross-entropy recovered that ``arm`` closes at ``site``, and ``n`` bootstrap draws of it.
 
     Sequences and seeds are resampled together: arms keep their pairing on both. ``losses[run]`` is
-    ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count.
+    ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count. Sparsity is
+    that of the text judged: column ``l0`` for split 0, ``l0_human`` for split 1.
     """
-    arms, rng = (base, arm, best), np.random.default_rng(seed)
+    arms, rng, column = (base, arm, best), np.random.default_rng(seed), ("l0", "l0_human")[split]
     rows = table[(table.site == site) & table.architecture.isin(arms)]
     full = rows.groupby("seed").size()
     seeds = full[full == full.max()].index.to_numpy()
@@ -100,7 +101,7 @@ def bootstrap_share(
                 raise ValueError(f"arm {name!r} has {len(part)} runs at site={site!r}, seed {s}; a frontier needs two")
             runs = np.stack([losses[f"{name}/{site}/{s}/{level}"][split] for level in part.level])
             clean, spliced, zero = np.einsum("rks,ns->knr", runs, weights)
-            curves[name] = (part.l0.to_numpy(), (zero - spliced) / (zero - clean))
+            curves[name] = (part[column].to_numpy(), (zero - spliced) / (zero - clean))
         gains[0, i], gains[1, i] = mean_gain(curves, arm, base), mean_gain(curves, best, base)
     picks = rng.integers(0, len(seeds), (n, len(seeds)))
     drawn = np.stack([gains[:, picks[j], j + 1].sum(1) for j in range(n)])
