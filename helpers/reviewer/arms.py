@@ -115,16 +115,18 @@ class Policy:
 
         ``theta_out`` gives the outcome its own parameters, to tell the two parts of a derivative apart.
         """
-        word = _softmax(self.W @ theta)
-        p_c = np.exp(self.counts @ np.log(word))
-        p_o = _softmax(self.O @ (theta if theta_out is None else theta_out))
+        word, p_c, p_o = self._chances(theta, theta if theta_out is None else theta_out)
         s_c = self.counts @ (self.W - word @ self.W)
         s_o = self.O - np.einsum("ck,ckp->cp", p_o, self.O)[:, None]
         return p_c, p_o, s_c, s_o
 
+    def _chances(self, theta: np.ndarray, theta_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        word = _softmax(self.W @ theta)
+        return word, np.exp(self.counts @ np.log(word)), _softmax(self.O @ theta_out)
+
     def plans(self, theta: np.ndarray, theta_out: np.ndarray | None = None) -> np.ndarray:
         """Probability of every plan, ``(C, K)``."""
-        p_c, p_o, _, _ = self.parts(theta, theta_out)
+        p_c, p_o = self._chances(theta, theta if theta_out is None else theta_out)[1:]
         return p_c[:, None] * p_o
 
     def gradient(self, theta: np.ndarray, credit: np.ndarray, reasoning: np.ndarray | None = None) -> np.ndarray:

@@ -49,13 +49,15 @@ def measures(world: ReviewedPlans, p: np.ndarray, time: float, gate: bool) -> di
     0.5
     """
     q, r, harm = world.detection(time=time), world.reward(time), world.harm > 0
-    attempts, caught = p[:, harm].sum(), (p * q)[:, harm].sum()
-    safe = p[:, ~harm].sum(0)
+    flagged = p * q
+    written, caught = p.sum(0), flagged.sum(0)
+    attempts, safe, best = written[harm].sum(), written[~harm], r[~harm].max()
+    done = written - caught * gate
     return {
-        "attempts": attempts, "recall": caught / attempts, **work(world, p * (1 - q * gate), time),
-        "reward": (p * (r + (world.fallback - r) * q * gate)).sum(),
-        "skill": safe @ r[~harm] / (safe.sum() * r[~harm].max()),
-        "monitor": (p * world.detection("reasoning", time)).sum(),
+        "attempts": attempts, "recall": caught[harm].sum() / attempts,
+        "executed_harm": done[harm].sum(), "delivered": done[~harm] @ r[~harm] / best,
+        "reward": done @ r + world.fallback * caught.sum() * gate,
+        "skill": safe @ r[~harm] / (safe.sum() * best), "monitor": (p * world.detection("reasoning", time)).sum(),
     }  # fmt: skip
 
 

@@ -117,6 +117,7 @@ class ReviewedPlans(gymnasium.Env):
             [[getattr(o, name) for o in outcomes] for name in ("pays", "later", "harm", "shows", "quick")]
         )
         self.reasoning_shows = self.word_shows[self.reasonings].mean(1)
+        self._detection: dict[tuple[str, float], np.ndarray] = {}  # a learner asks at every step
         self.q = self.detection()
         self.action_space = gymnasium.spaces.MultiDiscrete([len(words)] * length + [len(outcomes)])
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
@@ -133,6 +134,13 @@ class ReviewedPlans(gymnasium.Env):
         """
         reads = one_of("reads", self.reads if reads is None else reads, READS)
         left = 1 - self.fades * _passed(time)
+        if (reads, left) not in self._detection:
+            q = self._detection[reads, left] = self._flagged(reads, left)
+            q.setflags(write=False)
+        return self._detection[reads, left]
+
+    def _flagged(self, reads: str, left: float) -> np.ndarray:
+        """Detection where tokens show the share ``left`` of what they showed at first."""
         shown, outcome = left * self.reasoning_shows[:, None] + 0 * self.harm, left * self.outcome_shows
         if reads == "plan":
             seen = self.harm * (self.length * shown + outcome) / (self.length + 1)
