@@ -39,7 +39,7 @@ from helpers.runs import cache_dir, save_artifact, sweep
 from .command import options
 
 ARMS = ("none", "gate", "blind gate", "screening", "frozen")
-MARKETS, HIDDEN = ("praise", "work"), (3, 1, 2)
+MARKETS, HIDDEN = ("praise", "work"), (3, 1)
 SEEDS = range(2, 12)  # 0 and 1 were trial runs, in which prompt, learning rate and lengths were chosen
 PROMPT = "I was asked to review the {}. In one word, my honest opinion is that it is"
 THINGS = (
@@ -121,7 +121,7 @@ def run(
     start = policy()
     frozen, half = start["frozen"], len(THINGS) // 2
     mlp = {name: w.clone().requires_grad_() for name, w in start["mlp"].items()}
-    adam = torch.optim.Adam(mlp.values(), lr=LR)
+    adam = torch.optim.Adam(mlp.values(), lr=LR, fused=True)
     generator = torch.Generator().manual_seed(seed)
 
     def distribution(rows) -> Tensor:
@@ -208,14 +208,14 @@ def check() -> float:
 
 
 def runs_of(seeds: Sequence[int], reduced: bool = False) -> list[dict]:
-    """The chapter's own runs, the other market, and two other thirds of praise hidden from the reviewer.
+    """The chapter's own runs, the other market, and another third of praise hidden from the reviewer.
 
     Reduced, what decides it: the first, and in the other market the gate and the frozen arm.
     """
     own = [{"arm": arm, "seed": seed, "market": "praise", "hidden": HIDDEN[0]} for seed in seeds for arm in ARMS]
-    work = [run | {"market": "work"} for run in own]
+    work = [run | {"market": "work"} for run in own if run["arm"] in ("none", "gate", "frozen")]
     other = [run | {"hidden": h} for h in HIDDEN[1:] for run in own if run["arm"] in ("none", "gate")]
-    return own + [run for run in work if run["arm"] in ("gate", "frozen")] if reduced else own + work + other
+    return own + [run for run in work if run["arm"] != "none"] if reduced else own + work + other
 
 
 def main(argv: Sequence[str] | None = None) -> None:

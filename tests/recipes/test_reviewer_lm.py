@@ -22,7 +22,7 @@ def test_the_hidden_word_is_one_of_every_three_by_probability():
     for hidden in HIDDEN:
         praise, known = vocabulary(WORDS, p, hidden)
         unknown[hidden] = [w for w, m, k in zip(WORDS, praise, known, strict=True) if m and not k]
-    assert unknown == {3: ["excellent"], 1: ["best", "great"], 2: ["amazing"]}
+    assert unknown == {3: ["excellent"], 1: ["best", "great"]}
 
 
 def test_what_words_earn_in_both_markets(praise):
@@ -65,15 +65,15 @@ def test_measures_are_sums_over_words(praise):
 
 def test_reduced_runs_are_among_the_full_ones():
     full = runs_of(SEEDS)
-    assert len(full) == 140 and all(run in full for run in runs_of(SEEDS[:2], reduced=True))
+    assert len(full) == 100 and all(run in full for run in runs_of(SEEDS[:2], reduced=True))
 
 
 def test_the_shipped_log_holds_every_run_and_frozen_runs_do_not_move():
     log = pd.read_csv(artifact("reviewer_lm.csv"))
     keys = ["arm", "seed", "market", "hidden"]
     runs = log[keys].drop_duplicates()
-    assert len(runs) == 140 and (log.groupby(keys).step.nunique() == 26).all()
-    assert len(runs.merge(pd.DataFrame(runs_of(SEEDS)), on=keys)) == 140
+    assert len(runs) == 100 and (log.groupby(keys).step.nunique() == 26).all()
+    assert len(runs.merge(pd.DataFrame(runs_of(SEEDS)), on=keys)) == 100
     frozen = log[(log.arm == "frozen") & (log.step >= 0)]
     assert (frozen.groupby(["seed", "market"]).recall.nunique() == 1).all()
     before = log[log.step < 0].pivot_table(
