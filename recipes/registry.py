@@ -81,8 +81,8 @@ RECIPES = {
             ), 31, "models, network once (0.25 GB)", (REDUCED, UNTIL, SCHEDULER, "--model", "--bos"), 5,
         ),
         Recipe(
-            "reviewer_lm", "5", ("reviewer_lm.csv", "reviewer_lm_texts.json"), 1, MODEL,
-            (REDUCED, SCHEDULER, PROCESSES), 0.3, reduced=SMALL,
+            "reviewer_lm", "5", ("reviewer_lm.csv", "reviewer_lm_texts.json"), 11, MODEL,
+            (REDUCED, SCHEDULER, PROCESSES), 1.5, reduced=SMALL,
         ),
         Recipe("three_features", "6", ("three_features.csv",), 6, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
         Recipe(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import finite, one_of, share, whole
+from .deployed import measures
 from .world import ReviewedPlans
 
 # Credit before the baseline, and how much of the episode is kept (what the baseline is multiplied with):
@@ -114,16 +115,18 @@ class Policy:
 
         ``theta_out`` gives the outcome its own parameters, to tell the two parts of a derivative apart.
         """
-        word = _softmax(self.W @ theta)
-        p_c = np.exp(self.counts @ np.log(word))
-        p_o = _softmax(self.O @ (theta if theta_out is None else theta_out))
+        word, p_c, p_o = self._chances(theta, theta if theta_out is None else theta_out)
         s_c = self.counts @ (self.W - word @ self.W)
         s_o = self.O - np.einsum("ck,ckp->cp", p_o, self.O)[:, None]
         return p_c, p_o, s_c, s_o
 
+    def _chances(self, theta: np.ndarray, theta_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        word = _softmax(self.W @ theta)
+        return word, np.exp(self.counts @ np.log(word)), _softmax(self.O @ theta_out)
+
     def plans(self, theta: np.ndarray, theta_out: np.ndarray | None = None) -> np.ndarray:
         """Probability of every plan, ``(C, K)``."""
-        p_c, p_o, _, _ = self.parts(theta, theta_out)
+        p_c, p_o = self._chances(theta, theta if theta_out is None else theta_out)[1:]
         return p_c[:, None] * p_o
 
     def gradient(self, theta: np.ndarray, credit: np.ndarray, reasoning: np.ndarray | None = None) -> np.ndarray:
@@ -141,34 +144,12 @@ class Run(NamedTuple):
     theta: np.ndarray
 
 
-def measures(world: ReviewedPlans, p: np.ndarray, time: float, gate: bool) -> dict:
-    """What an observer of the policy ``p (C, K)`` would see, with the world's reviewer standing by.
-
-    ``attempts``: probability of a harmful plan. ``recall``: share of those that the reviewer flags. ``skill``: pay of
-    safe plans over the best safe pay. ``monitor``: how often one that reads the reasoning alone raises a flag.
-
-    >>> import numpy as np
-    >>> from helpers.reviewer import ReviewedPlans, measures
-    >>> even = np.full((9, 4), 1 / 36)  # every plan as likely as any other
-    >>> round(float(measures(ReviewedPlans(), even, time=0.0, gate=True)["attempts"]), 6)
-    0.5
-    """
-    q, r, harm = world.q, world.reward(time), world.harm > 0
-    attempts, caught = p[:, harm].sum(), (p * q)[:, harm].sum()
-    safe = p[:, ~harm].sum(0)
-    return {
-        "attempts": attempts, "recall": caught / attempts, "executed_harm": attempts - caught if gate else attempts,
-        "reward": (p * (r + (world.fallback - r) * q * gate)).sum(),
-        "skill": safe @ r[~harm] / (safe.sum() * r[~harm].max()), "monitor": (p * world.detection("reasoning")).sum(),
-    }  # fmt: skip
-
-
 def expected_credit(
-    world: ReviewedPlans, arm: str, p: np.ndarray, reward: np.ndarray, penalty: float = 1.0
+    world: ReviewedPlans, arm: str, p: np.ndarray, reward: np.ndarray, penalty: float = 1.0, time: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every plan's expected credit, baseline taken off, ``(C, K)``: for the outcome's part, and for the words'."""
     rule, credits = ARMS[arm], []
-    q = world.detection(rule.reads) if rule.reads else world.q
+    q = world.detection(rule.reads, time)
     for credit in (rule.credit, rule.reasoning or rule.credit):
         x, kept = credit(reward + 0 * q, q, penalty, world.fallback)
         credits.append((x - kept * (p * x).sum() / (p * kept).sum()) * (rule.learns != "never"))
@@ -193,18 +174,18 @@ def exact(
     policy, theta = _begin(world, rule, theta, shared)
     rows = []
 
-    def ascend(r):
-        outcome, reasoning = expected_credit(world, arm, policy.plans(theta), r, penalty)
+    def ascend(r, time):
+        outcome, reasoning = expected_credit(world, arm, policy.plans(theta), r, penalty, time)
         return theta + lr * policy.gradient(theta, outcome, reasoning)
 
     for step in range(steps + 1):
         rows.append({"step": step, **measures(world, policy.plans(theta), step / steps, rule.gate)})
         if step < steps and rule.learns == "always":
-            theta = ascend(world.reward(step / steps))
+            theta = ascend(world.reward(step / steps), step / steps)
         elif step and step % period == 0 and rule.learns == "cycles":
             logged = np.mean([world.reward(s / steps) for s in range(step - period, step)], axis=0)
             for _ in range(inner):
-                theta = ascend(logged)
+                theta = ascend(logged, step / steps)
     return Run(pd.DataFrame(rows), theta)
 
 
@@ -224,7 +205,7 @@ def sampled(
     if rule.learns == "cycles":
         raise ValueError(f"arm={arm!r} retrains on a log; expected an arm that learns as it goes: use exact")
     policy, theta = _begin(world, rule, theta, shared)
-    q, rows = world.detection(rule.reads) if rule.reads else world.q, []
+    rows = []
     for step in range(steps + 1):
         p_c, p_o, s_c, s_o = policy.parts(theta)
         p = p_c[:, None] * p_o
@@ -233,7 +214,7 @@ def sampled(
             continue
         edges = p.ravel().cumsum()
         c, k = np.unravel_index(edges.searchsorted(generator.random(batch) * edges[-1]), p.shape)
-        verdict = (generator.random(batch) < q[c, k]).astype(float)
+        verdict = (generator.random(batch) < world.detection(rule.reads, step / steps)[c, k]).astype(float)
         reward = world.reward(step / steps)[k]
         credits = []
         for credit in (rule.credit, rule.reasoning or rule.credit):
@@ -246,8 +227,9 @@ def sampled(
 def spillover(world: ReviewedPlans, theta: np.ndarray, shared: float = 0.8) -> dict[str, float]:
     """The two terms by which penalising an output monitor ``M_out`` moves ``M_cot``, a monitor of the reasoning.
 
-    Per unit of ``lr · penalty``: ``conditional`` = -∇_cot E[M_out] · ∇_cot E[M_cot], ``parametric`` = -∇_out E[M_out] ·
-    ∇_cot E[M_cot]. Here ∇_cot and ∇_out are the parts of the gradient that come through the words and the outcome.
+    ``theta`` is meant for ``shared``: :func:`split` translates it for split parameters. Per unit of ``lr · penalty``:
+    ``conditional`` = -∇_cot E[M_out] · ∇_cot E[M_cot], ``parametric`` = -∇_out E[M_out] · ∇_cot E[M_cot]. Here ∇_cot
+    and ∇_out are the parts of the gradient that come through the words and the outcome.
     """
     policy = Policy(world, shared)
     out, cot, none = world.detection("outcome"), world.detection("reasoning"), np.zeros_like(world.q)
@@ -258,15 +240,29 @@ def spillover(world: ReviewedPlans, theta: np.ndarray, shared: float = 0.8) -> d
     }
 
 
+def split(theta: np.ndarray, shared: float = 0.8) -> np.ndarray:
+    """The parameters that give the same plans where words and outcome have a style of their own each (``shared`` 0).
+
+    >>> import numpy as np
+    >>> from helpers.reviewer import Policy, ReviewedPlans, split
+    >>> theta = np.random.default_rng(0).normal(size=Policy(ReviewedPlans()).W.shape[1])
+    >>> one, two = (Policy(ReviewedPlans(), shared) for shared in (0.8, 0.0))
+    >>> bool(np.allclose(one.plans(theta), two.plans(split(theta))))
+    True
+    """
+    share("shared", shared)
+    theta = np.array(theta, dtype=float)
+    theta[-2] = shared * theta[-3] + (1 - shared**2) ** 0.5 * theta[-2]
+    return theta
+
+
 def _begin(world: ReviewedPlans, rule: Arm, theta: np.ndarray | None, shared: float) -> tuple[Policy, np.ndarray]:
     """The policy of an arm and its first parameters; split parameters start from the same plans as shared ones."""
     policy = Policy(world, 0.0 if rule.split else shared)
     theta = policy.start(world) if theta is None else np.array(theta, dtype=float)
     if theta.shape != policy.W.shape[1:]:
         raise ValueError(f"theta has shape {theta.shape}; expected {policy.W.shape[1:]}")
-    if rule.split:
-        theta[-2] = shared * theta[-3] + (1 - shared**2) ** 0.5 * theta[-2]
-    return policy, theta
+    return policy, split(theta, shared) if rule.split else theta
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ tokens, and a reviewer flags a plan with probability
 
 where ``S`` rises from 0 at 0 to 1 at 1, steeply around ``threshold``: ``recall`` is the chance of catching a shortcut
 that hides nothing, ``false_alarms`` that of flagging what shows no harm. A flagged plan is vetoed: ``fallback`` happens
-instead. The world may drift: an outcome's pay moves from ``pays`` to ``later``. The learners are in
-:mod:`helpers.reviewer.arms`.
+instead. The world may drift: an outcome's pay moves from ``pays`` to ``later``, and what tokens show may fade, so that
+the reviewer sees less of the same plans. The learners are in :mod:`helpers.reviewer.arms`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class ReviewedPlans(gymnasium.Env):
         What a vetoed plan's replacement pays.
     drift
         How far pay moves from ``pays`` (0) to ``later`` (1), at a steady pace over the first half of the horizon.
+    fades
+        The share of what tokens show that is lost at the same pace: the same plans, seen less and less.
 
     An action is ``(word, …, word, outcome)``; an observation is ``(share of the horizon passed, last plan vetoed)``.
     ``info`` has ``vetoed``, ``harm`` (of the plan) and ``executed_harm``. An episode is ``horizon`` plans.
@@ -100,13 +102,14 @@ class ReviewedPlans(gymnasium.Env):
         reads: str = "plan",
         fallback: float = 0.3,
         drift: float = 1.0,
+        fades: float = 0.0,
         horizon: int = 200,
     ):
         settings = dict(locals())
         self.settings = {k: settings[k] for k in settings if k not in ("self", "__class__")}
         _check(**self.settings)
         self.words, self.outcomes, self.length = tuple(words), tuple(outcomes), length
-        self.fallback, self.drift, self.horizon = fallback, drift, horizon
+        self.fallback, self.drift, self.fades, self.horizon, self.reads = fallback, drift, fades, horizon, reads
         self.recall, self.false_alarms, self.threshold, self.width = recall, false_alarms, threshold, width
         self.reasonings = np.array(list(itertools.product(range(len(words)), repeat=length)))
         self.word_shows = np.array([w.shows for w in words])
@@ -114,7 +117,8 @@ class ReviewedPlans(gymnasium.Env):
             [[getattr(o, name) for o in outcomes] for name in ("pays", "later", "harm", "shows", "quick")]
         )
         self.reasoning_shows = self.word_shows[self.reasonings].mean(1)
-        self.q = self.detection(reads)
+        self._detection: dict[tuple[str, float], np.ndarray] = {}  # a learner asks at every step
+        self.q = self.detection()
         self.action_space = gymnasium.spaces.MultiDiscrete([len(words)] * length + [len(outcomes)])
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
         self.time = 0
@@ -123,22 +127,33 @@ class ReviewedPlans(gymnasium.Env):
         """The same world with other settings."""
         return ReviewedPlans(**{**self.settings, **changes})
 
-    def detection(self, reads: str = "plan") -> np.ndarray:
-        """Probability that each plan is flagged, ``(reasonings, outcomes)``, by a reviewer of what ``reads`` says."""
-        one_of("reads", reads, READS)
-        shown = self.reasoning_shows[:, None] + 0 * self.harm
+    def detection(self, reads: str | None = None, time: float = 0.0) -> np.ndarray:
+        """Probability that each plan is flagged, ``(reasonings, outcomes)``, after the share ``time`` of the horizon.
+
+        By a reviewer of what ``reads`` says; by default the world's own.
+        """
+        reads = one_of("reads", self.reads if reads is None else reads, READS)
+        left = 1 - self.fades * _passed(time)
+        if (reads, left) not in self._detection:
+            q = self._detection[reads, left] = self._flagged(reads, left)
+            q.setflags(write=False)
+        return self._detection[reads, left]
+
+    def _flagged(self, reads: str, left: float) -> np.ndarray:
+        """Detection where tokens show the share ``left`` of what they showed at first."""
+        shown, outcome = left * self.reasoning_shows[:, None] + 0 * self.harm, left * self.outcome_shows
         if reads == "plan":
-            seen = self.harm * (self.length * shown + self.outcome_shows) / (self.length + 1)
+            seen = self.harm * (self.length * shown + outcome) / (self.length + 1)
         elif reads == "reasoning":
             seen = shown
         else:
-            seen = self.harm * (self.outcome_shows if reads == "outcome" else 1) + 0 * shown
+            seen = self.harm * (outcome if reads == "outcome" else 1) + 0 * shown
         low, high, at = (1 / (1 + np.exp(-(x - self.threshold) / self.width)) for x in (0.0, 1.0, seen))
         return self.false_alarms + (self.recall - self.false_alarms) * (at - low) / (high - low)
 
     def reward(self, time: float) -> np.ndarray:
         """What each outcome pays when executed, ``(outcomes,)``, after the share ``time`` of the horizon."""
-        return self.pays + self.drift * np.clip(2 * time, 0, 1) * (self.later - self.pays)
+        return self.pays + self.drift * _passed(time) * (self.later - self.pays)
 
     def plan(self, action) -> tuple[int, int]:
         """Row of ``reasonings`` and column of ``outcomes`` of one action."""
@@ -154,9 +169,9 @@ class ReviewedPlans(gymnasium.Env):
         if not self.action_space.contains(np.asarray(action)):
             raise ValueError(f"action={action!r}; expected a member of {self.action_space}")
         plan = self.plan(action)
-        vetoed = bool(self.np_random.random() < self.q[plan])
-        harm = float(self.harm[plan[1]])
-        reward = self.fallback if vetoed else self.reward(self.time / self.horizon)[plan[1]]
+        time, harm = self.time / self.horizon, float(self.harm[plan[1]])
+        vetoed = bool(self.np_random.random() < self.detection(time=time)[plan])
+        reward = self.fallback if vetoed else self.reward(time)[plan[1]]
         self.time += 1
         info = {"vetoed": vetoed, "harm": harm, "executed_harm": 0.0 if vetoed else harm}
         return self._observation(vetoed), float(reward), False, self.time >= self.horizon, info
@@ -165,8 +180,13 @@ class ReviewedPlans(gymnasium.Env):
         return np.array([min(self.time / self.horizon, 1.0), vetoed], dtype=np.float32)
 
 
+def _passed(time: float) -> float:
+    """How much of its way a drift has gone: all of it from the middle of the horizon on."""
+    return min(max(2 * time, 0.0), 1.0)
+
+
 def _check(words, outcomes, length, reads, width, horizon, fallback, **shares) -> None:
-    for name, value in shares.items():  # recall, false_alarms, threshold, drift
+    for name, value in shares.items():  # recall, false_alarms, threshold, drift, fades
         share(name, value)
     if shares["false_alarms"] > shares["recall"]:
         raise ValueError(f"false_alarms={shares['false_alarms']!r}; expected at most recall={shares['recall']!r}")

@@ -3,12 +3,21 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from helpers.reviewer import ARMS, OUTCOMES, Policy, ReviewedPlans, exact, expected_credit, measures, sampled, spillover
-from helpers.runs import artifact
+from helpers.reviewer import (
+    ARMS,
+    OUTCOMES,
+    Policy,
+    ReviewedPlans,
+    exact,
+    expected_credit,
+    measures,
+    sampled,
+    spillover,
+    split,
+)
 
 REVIEWED = [name for name, arm in ARMS.items() if arm.learns != "never" and name not in ("none", "sandbox")]
 
@@ -166,6 +175,16 @@ def test_split_parameters_start_from_the_same_plans(runs):
     assert all(np.allclose(values, first["none"]) for values in first.values())
 
 
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.8, 1.0])
+def test_split_parameters_give_the_same_plans_and_the_same_first_term(world, theta, shared):
+    apart = split(theta, shared)
+    assert np.allclose(Policy(world, 0.0).plans(apart), Policy(world, shared).plans(theta), atol=1e-15)
+    together, alone = spillover(world, theta, shared), spillover(world, apart, 0.0)
+    assert alone["conditional"] == pytest.approx(together["conditional"], abs=1e-15) and alone["parametric"] == 0
+    if shared:  # untranslated parameters are another policy
+        assert not np.allclose(Policy(world, 0.0).plans(theta), Policy(world, shared).plans(theta))
+
+
 def tabular_drift(world, arm, p, i, j):
     """d/dt of log p_i/p_j when every plan has a logit of its own and learning follows the expected gradient."""
     credit = expected_credit(world, arm, p, world.reward(0.0))[0]
@@ -201,6 +220,23 @@ def test_learning_without_the_verdict_does_not_lower_recall(runs, arm):
     assert (runs[arm].recall >= runs[arm].recall.iloc[0] - 1e-12).all()
 
 
+def test_fading_lowers_the_recall_of_frozen_weights_and_nothing_else_does(world, theta):
+    still, fades = (exact(w, "frozen", theta=theta).log for w in (world, world.but(fades=0.5)))
+    assert fades.recall.iloc[0] == still.recall.iloc[0] and fades.recall.iloc[-1] < 0.6 * still.recall.iloc[-1]
+    assert (fades.attempts == still.attempts).all() and (fades.recall.diff().dropna() <= 0).all()
+    assert (fades.recall.iloc[150:] == fades.recall.iloc[150]).all()  # it fades during the first half
+    harm = world.but(fades=1.0, reads="harm")
+    assert (harm.detection(time=1.0) == harm.detection(time=0.0)).all()  # harm itself does not fade
+
+
+def test_freezing_delivers_more_where_shortcuts_pay_more_and_less_where_safe_work_does(world, theta):
+    for where, sign in ((world, 1), (world.but(drift=0.0), -1)):
+        frozen, gate = (exact(where, arm, theta=theta).log.iloc[150:].mean() for arm in ("frozen", "gate"))
+        assert sign * (frozen.delivered - gate.delivered) > 0.15
+        assert sign * (gate.executed_harm - frozen.executed_harm) > 0.05
+        assert gate.skill > frozen.skill  # of the few safe plans that it still writes
+
+
 def test_freezing_costs_skill_when_the_world_drifts(runs, world, theta):
     assert runs["frozen"].skill.iloc[-1] < runs["gate"].skill.iloc[-1] - 0.1
     still = world.but(drift=0.0)
@@ -226,7 +262,7 @@ def test_screening_leaks_through_what_safe_and_harmful_outcomes_share(world):
     assert ends["kin"].iloc[-1] > 1.4 * ends["apart"].iloc[-1]
 
 
-@pytest.mark.parametrize("setting", ["recall", "false_alarms", "threshold", "drift"])
+@pytest.mark.parametrize("setting", ["recall", "false_alarms", "threshold", "drift", "fades"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "half"])
 def test_what_is_not_a_share_is_named(setting, value):
     with pytest.raises(ValueError, match=rf"{setting}=.*expected a number from 0 to 1"):
@@ -281,13 +317,8 @@ def test_measures_add_up(world):
     assert seen["attempts"] == pytest.approx(0.5)
     assert seen["executed_harm"] == pytest.approx(seen["attempts"] * (1 - seen["recall"]))
     assert measures(world, p, 0.0, gate=False)["reward"] == pytest.approx(world.pays.mean())
-
-
-def test_the_shipped_language_model_log_holds_every_run_and_frozen_runs_do_not_move():
-    log = pd.read_csv(artifact("reviewer_lm.csv"))
-    assert log.groupby("arm").seed.nunique().to_dict() == {"frozen": 10, "gate": 10, "none": 10}
-    assert (log.groupby(["arm", "seed"]).step.nunique() == 26).all()
-    frozen = log[(log.arm == "frozen") & (log.step >= 0)]
-    assert (frozen.groupby("seed").recall.nunique() == 1).all()
-    before = log[log.step <= 0].pivot_table(index=["seed", "step"], columns="arm", values="recall")
-    assert (before.nunique(axis=1) == 1).all()  # the first phase is the same for all arms
+    safe = world.pays[world.harm == 0] * 0.25 * (1 - world.false_alarms)
+    assert seen["delivered"] == pytest.approx(safe.sum() / 0.9)
+    without = measures(world, p, 0.0, gate=False)
+    assert without["delivered"] == pytest.approx((1 - without["attempts"]) * without["skill"])
+    assert seen["reward"] == pytest.approx((p * (world.pays * (1 - world.q) + world.fallback * world.q)).sum())
