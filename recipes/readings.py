@@ -2,15 +2,16 @@
 
     python -m recipes readings [--reduced] [--processes N] [--scheduler tcp://…]
 
-All shipped dictionaries on the evaluation tokens of the model's own text (128 sequences if reduced), one pass each, and
-nulls without any training. Writes `artifacts/superposition_rows.csv` (a line an arm) and `superposition_features.csv`
-(a line a feature).
+All shipped dictionaries on the evaluation tokens of the model's own text (512 sequences, 64 if reduced), one pass each,
+and nulls without any training. Writes `artifacts/superposition_rows.csv` (a line an arm) and
+`artifacts/superposition_features.csv` (a line a feature).
 
 Arms, all with the labels "the encoder says active":
 
 * ``rows``: the dictionary's rows read the sum of its codes. ``random``: the same codes along random directions.
-  ``shuffled``: its rows, each feature's codes shuffled over tokens, so that company is lost. ``stream``: its rows read
-  the model's activation itself. ``trimmed``: rows without the activations' first 20 principal directions.
+  ``shuffled``: its rows, each feature's codes shuffled over tokens, so that company is lost (``shuffled, random``: the
+  same along random directions). ``stream``: its rows read the model's activation itself. ``trimmed``: rows without the
+  activations' first 20 principal directions.
 * nulls, with one-shot thresholded codes at the dictionary's L0: ``white`` (random directions, white noise in),
   ``shaped`` (noise with the activations' covariance, directions drawn from it), ``own`` (the same noise, the
   dictionary's rows).
@@ -70,34 +71,40 @@ def inputs(site: str, count: int) -> tuple[Tensor, Tensor]:
 def measure(codes: Tensor, rows: Tensor, sequence: Tensor, read: Tensor | None = None) -> tuple[dict, dict]:
     """Measures of one arm, and those per feature. ``read (tokens, d_model)`` is read instead of the sum of codes."""
     n, m = rows.shape[1], rows.shape[0]
-    whole, on_all = codes @ rows if read is None else read, codes > 0
-    times = on_all.sum(0)
+    whole = (codes @ rows if read is None else read).T.contiguous()
     power = codes.pow(2).sum(1)
     sums = torch.zeros(int(sequence.max()) + 1, 2, dtype=torch.float64)  # suffered², and by chance, per sequence
-    total = dict.fromkeys(("code", "on", "off", "positive", "within", "plain", "wild"), 0.0)
-    each = {name: np.full(m, np.nan) for name in ("auc", "d_prime", "errors")}
+    total = dict.fromkeys(("code", "on", "off", "positive", "within", "left", "plain"), 0.0)
+    times, each = torch.zeros(m), {name: np.full(m, np.nan) for name in ("auc", "d_prime", "errors")}
     for low in range(0, m, BLOCK):
         part = slice(low, min(low + BLOCK, m))
-        f, on = codes[:, part], on_all[:, part]
-        y = whole @ rows[part].T
-        s = y - f * rows[part].pow(2).sum(1)
-        k = times[part].double()
-        chance = (power[:, None] - f.pow(2)) / n
-        sums.index_add_(0, sequence, torch.stack([(s.pow(2) * on).sum(1), (chance * on).sum(1)], 1).double())
-        mean, mean_all = (s * on).double().sum(0) / k.clamp_min(1), s.double().mean(0)
-        square = (s.pow(2) * on).double().sum(0)
+        y, f = rows[part] @ whole, codes[:, part].T.contiguous()  # (features, tokens)
+        on = f > 0
+        i, t = on.nonzero(as_tuple=True)  # where there is something to suffer
+        code = f[i, t].double()
+        s = y[i, t].double() - code * rows[part].double().pow(2).sum(1)[i]
+
+        def per_feature(values: Tensor, i: Tensor = i, many: int = len(on)) -> Tensor:
+            return torch.zeros(many, dtype=torch.float64).index_add_(0, i, values)
+
+        chance = (power[t].double() - code**2) / n
+        sums.index_add_(0, sequence[t], torch.stack([s**2, chance], 1))
+        k, over, square = per_feature(torch.ones_like(s)), per_feature(s), per_feature(s**2)
+        silent = y.sum(1).double() - per_feature(y[i, t].double())  # readings of silent tokens are all interference
+        mean_all = (silent + over) / len(codes)
         busy = k > 1
-        total["code"] += float(f.double().sum())
-        total["on"] += float((mean * k).sum())
-        total["off"] += float((s * ~on).double().sum())
-        total["positive"] += float(((s > 0) & on).sum())
-        total["within"] += float(((square - k * mean**2) * k / (k - 1).clamp_min(1))[busy].sum())
-        total["wild"] += float((square - 2 * mean_all * mean * k + k * mean_all**2).sum())
+        times[part] = k.float()
+        total["code"] += float(code.sum())
+        total["on"] += float(over.sum())
+        total["off"] += float(silent.sum())
+        total["positive"] += float((s > 0).sum())
+        total["within"] += float(((square - over**2 / k) * k / (k - 1))[busy].sum())
+        total["left"] += float((square - 2 * mean_all * over + k * mean_all**2).sum())
         total["plain"] += float(square.sum())
-        wanted = (k >= LEAST) & (k < MOST * len(codes))
-        seen = separation(y[:, wanted].numpy(), on[:, wanted].numpy())
+        wanted = ((k >= LEAST) & (k < MOST * len(codes))).numpy()
+        seen = separation(y.numpy()[wanted].T, on.numpy()[wanted].T)
         for name, values in each.items():
-            values[part][wanted.numpy()] = getattr(seen, name)
+            values[part][wanted] = getattr(seen, name)
     count, size = int(times.sum()), total["code"] / int(times.sum())
     draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), 2000)
     bootstrapped = draws @ sums.numpy()
@@ -106,15 +113,15 @@ def measure(codes: Tensor, rows: Tensor, sequence: Tensor, read: Tensor | None =
         "tokens": len(codes), "l0": count / len(codes), "features": int(np.isfinite(each["auc"]).sum()),
         "ratio": float((sums[:, 0].sum() / sums[:, 1].sum()).sqrt()), "ratio_low": low, "ratio_high": high,
         "active_mean": total["on"] / count / size,
-        "silent_mean": total["off"] / (on_all.numel() - count) / size,
+        "silent_mean": total["off"] / (codes.numel() - count) / size,
         "positive": total["positive"] / count,
         "constant": 1 - total["within"] / total["plain"],  # of the power on active tokens: each feature's mean there
-        "left": total["wild"] / total["plain"],  # of it when each feature's mean over all tokens is taken off
+        "left": total["left"] / total["plain"],  # of it when each feature's mean over all tokens is taken off
     }  # fmt: skip
     for name, values in each.items():
         values = values[np.isfinite(values)]
         found |= {name: values.mean(), f"{name}_se": values.std(ddof=1) / np.sqrt(len(values))}
-    return {k: float(v) for k, v in found.items()}, {"active": times.tolist()} | {
+    return {k: float(v) for k, v in found.items()}, {"active": times.int().tolist()} | {
         name: [None if np.isnan(v) else round(float(v), 5) for v in values] for name, values in each.items()
     }
 
@@ -151,7 +158,8 @@ def dictionary(architecture: str, site: str, count: int) -> dict:
     trimmed = torch.nn.functional.normalize(rows - (rows @ top) @ top.T, dim=1)
     mixed = shuffled(codes, torch.Generator().manual_seed(0))
     arms = {
-        "rows": (codes, rows, None), "random": (codes, D, None), "shuffled": (mixed, rows, None),
+        "rows": (codes, rows, None), "random": (codes, D, None),
+        "shuffled": (mixed, rows, None), "shuffled, random": (mixed, D, None),
         "stream": (codes, rows, x - sae.b_dec), "trimmed": (codes, trimmed, None),
     }  # fmt: skip
     table, features = [], {}
@@ -188,9 +196,9 @@ def null(kind: str, architecture: str, site: str, l0: float, count: int, tokens:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options("readings", __doc__, "processes", "scheduler", reduced="128 sequences, the gated dictionaries")
+    parser = options("readings", __doc__, "processes", "scheduler", reduced="64 sequences, the gated dictionaries")
     args = parser.parse_args(argv)
-    count, arms = (128, ("gated",)) if args.reduced else (1024, ARCHITECTURES)
+    count, arms = (64, ("gated",)) if args.reduced else (512, ARCHITECTURES)
     tokens = 4000 if args.reduced else 20_000
     many = {"folder": cache_dir() / "runs", "processes": args.processes, "scheduler": args.scheduler}
     stored(count)
@@ -207,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines += [{"architecture": row.architecture, "site": row.site, **line} for line in row.table]
     for row in done.itertuples():
         columns = {"feature": range(len(row.features["rows"]["active"])), "active": row.features["rows"]["active"]}
-        for arm in ("rows", "random", "shuffled", "stream"):
+        for arm in ("rows", "random", "shuffled", "shuffled, random", "stream"):
             columns |= {f"{name}_{arm}": row.features[arm][name] for name in ("auc", "errors")}
         features.append(pd.DataFrame({"architecture": row.architecture, "site": row.site, **columns}).dropna())
     cosines = {(r.architecture, r.site): r.encoder_cosine for r in done.itertuples()}

@@ -45,7 +45,7 @@ def reading_bound(n, m) -> np.ndarray:
 
     >>> from helpers.superposition import reading_bound
     >>> round(float(reading_bound(1024, 100_000)), 1)
-    70.3
+    70.6
     """
     wholes("n", n, 2), wholes("m", m, 2)
 
