@@ -2,7 +2,7 @@
 
     python -m recipes readings [--reduced] [--processes N] [--scheduler tcp://…]
 
-All shipped dictionaries on the evaluation tokens of the model's own text (512 sequences, 64 if reduced), one pass each,
+All shipped dictionaries on the evaluation tokens of the model's own text (256 sequences, 64 if reduced), one pass each,
 and nulls without any training. Writes `artifacts/superposition_rows.csv` (a line an arm) and
 `artifacts/superposition_features.csv` (a line a feature).
 
@@ -14,7 +14,7 @@ Arms, all with the labels "the encoder says active":
   activations' first 20 principal directions.
 * nulls, with one-shot thresholded codes at the dictionary's L0: ``white`` (random directions, white noise in),
   ``shaped`` (noise with the activations' covariance, directions drawn from it), ``own`` (the same noise, the
-  dictionary's rows).
+  dictionary's rows); the last two for the gated dictionaries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from helpers.evidence import interval
 from helpers.lm import activations, load_lm, load_tokens
 from helpers.runs import artifact, atomic, cache_dir, manifest, progress, save_artifact, sweep
 from helpers.sae import load
-from helpers.superposition import chance_power, directions, one_shot, separation, suffered
+from helpers.superposition import directions, one_shot, separation, suffered
 
 from .command import options
 from .harvest import SITES
@@ -198,8 +198,8 @@ def null(kind: str, architecture: str, site: str, l0: float, count: int, tokens:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("readings", __doc__, "processes", "scheduler", reduced="64 sequences, the gated dictionaries")
     args = parser.parse_args(argv)
-    count, arms = (64, ("gated",)) if args.reduced else (512, ARCHITECTURES)
-    tokens = 4000 if args.reduced else 20_000
+    count, arms = (64, ("gated",)) if args.reduced else (256, ARCHITECTURES)
+    tokens = 4000 if args.reduced else 8000
     many = {"folder": cache_dir() / "runs", "processes": args.processes, "scheduler": args.scheduler}
     stored(count)
     grid = [{"architecture": a, "site": s, "count": count} for s in SITES for a in arms]
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for row in done.itertuples():
         l0 = round(row.table[0]["l0"], 2)
         point = {"architecture": row.architecture, "site": row.site, "l0": l0, "count": count, "tokens": tokens}
-        grid += [{"kind": kind, **point} for kind in NULLS]
+        grid += [{"kind": kind, **point} for kind in (NULLS if row.architecture == "gated" else NULLS[:1])]
     nulls = sweep(null, grid, **many)
     lines, features = [], []
     for row in [*done.itertuples(), *nulls.itertuples()]:
