@@ -68,7 +68,7 @@ RECIPES = {
             (REDUCED, SCHEDULER, PROCESSES, "--tables"), 6, reduced=SMALL,
         ),
         Recipe(
-            "readings", "3", ("superposition_rows.csv", "superposition_features.csv"), 20, MODEL,
+            "readings", "3", ("superposition_rows.csv", "superposition_features.csv"), 12, MODEL,
             (REDUCED, SCHEDULER, PROCESSES), 2, reduced=SMALL,
         ),
         Recipe(

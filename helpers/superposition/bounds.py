@@ -58,7 +58,7 @@ def reading_bound(n, m) -> np.ndarray:
 
 
 def pursuit_bound(n, m, signed: bool = True) -> np.ndarray:
-    """Active features up to which basis pursuit finds them exactly, for large ``n`` and ``m``: Donoho and Tanner's line.
+    """Active features up to which basis pursuit finds them exactly, for large sizes: Donoho and Tanner's line.
 
     The ``l`` at which the descent cone of the L1 norm has statistical dimension ``n`` (Amelunxen et al. 2014):
 

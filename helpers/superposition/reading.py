@@ -1,7 +1,7 @@
 """How well reading along a direction tells active from silent: measured on readings, and exact for random directions.
 
-A feature is read by ``y = d · x``. Where it is active ``y`` should be large, where it is silent small. Three measures of
-how well that works, all per feature and none of them tied to a threshold set beforehand:
+A feature is read by ``y = d · x``. Where it is active ``y`` should be large, where it is silent small. Three measures
+of how well that works, all per feature and none of them tied to a threshold set beforehand:
 
 * AUC: the chance that a reading of an active token is above one of a silent token; ½ says nothing.
 * d′: the difference of the two means in standard deviations (the root of the mean of both variances).
