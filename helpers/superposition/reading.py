@@ -113,7 +113,7 @@ def exact_auc(n, l) -> np.ndarray:
         if l == 1:
             return float(silent.cdf(1.0))
         top = 1 + 8 * np.sqrt(l / n)
-        y = np.linspace(-top, top, 4001)
+        y = np.linspace(-top, top, 1001)
         return float(integrate.simpson(silent.pdf(y) * (1 - active.cdf(y - 1)), x=y))
 
     return _each(solve, n, l)
