@@ -6,6 +6,8 @@
 * Toys: the same settings on fewer seeds. Each arm's mean FVU must lie within the shipped seeds' range, widened by 10%.
 * Way out: one seed of three arms. L0 must lie within the shipped seeds' range, widened by 15%.
 * Superposition: an eighth of the draws. No error rate may be further from the shipped one than five standard errors.
+* Readings: a quarter of the text, the gated dictionaries. Each arm's mean AUC must lie within 0.01 of the shipped one,
+  and its interference over chance within 5%. Basis pursuit: half of the dictionaries. Chances of an error within 0.2.
 * Penalties on the toys: the same settings on two of the seeds. Each recovery must lie within 0.03 of the shipped one.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
 * Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in
@@ -101,6 +103,24 @@ def superposition() -> bool:
     return len(z) > 0 and bool((z <= 5).all())
 
 
+def readings() -> bool:
+    keys = ["architecture", "site", "arm"]
+    shipped, reduced = pair("superposition_rows.csv")
+    reduced = reduced[~reduced.arm.str.contains("shaped|own")]  # nulls of fewer tokens, so with other features in them
+    both = reduced.merge(shipped, on=keys, suffixes=("", "_shipped"))
+    near = ((both.auc - both.auc_shipped).abs() <= 0.01) & ((both.ratio / both.ratio_shipped - 1).abs() <= 0.05)
+    print(f"readings: {near.sum()} of {len(near)} arms tell active from silent as in the shipped table")
+    return len(near) == len(reduced) and bool(near.all())
+
+
+def pursuit() -> bool:
+    keys = ["n", "m", "signed", "noise", "l"]
+    shipped, reduced = (rows.groupby(keys)["any"].mean() for rows in pair("superposition_pursuit.csv"))
+    off = (reduced - shipped).dropna().abs()
+    print(f"basis pursuit: {(off <= 0.2).sum()} of {len(off)} chances of an error within 0.2")
+    return len(off) > 0 and bool((off <= 0.2).all())
+
+
 def three_features() -> bool:
     shipped, reduced = pair("three_features.csv")
     both = reduced.merge(shipped, on=["study", "architecture", "ratio", "sparsity", "seed"])
@@ -152,10 +172,10 @@ def reviewer() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options("compare", __doc__).parse_args(argv)
-    agree = [
-        check()
-        for check in (sweep, toys, escape, penalties, superposition, three_features, rescaling, nearest, reviewer)
-    ]
+    checks = (
+        sweep, toys, escape, penalties, superposition, readings, pursuit, three_features, rescaling, nearest, reviewer
+    )  # fmt: skip
+    agree = [check() for check in checks]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))
 

@@ -64,8 +64,13 @@ RECIPES = {
         ),
         Recipe(
             "superposition", "3",
-            ("superposition_noise.csv", "superposition_readouts.csv", "superposition_patterns.csv"), 50, NOTHING,
+            ("superposition_noise.csv", "superposition_readouts.csv", "superposition_pursuit.csv",
+             "superposition_patterns.csv"), 50, NOTHING,
             (REDUCED, SCHEDULER, PROCESSES, "--tables"), 6, reduced=SMALL,
+        ),
+        Recipe(
+            "readings", "3", ("superposition_rows.csv", "superposition_features.csv"), 12, MODEL,
+            (REDUCED, SCHEDULER, PROCESSES), 2, reduced=SMALL,
         ),
         Recipe(
             "rescaling", "4",

@@ -1,6 +1,16 @@
-"""What directions cost each other: exact laws of interference, bounds, and a readout simulated at any size."""
+"""What directions cost each other: exact laws of interference, bounds, and readings simulated or measured on tokens."""
 
-from .bounds import active_for, coherence_bound, comment_bound, features_for, half_wrong, largest_overlap, post_bound
+from .bounds import (
+    active_for,
+    coherence_bound,
+    comment_bound,
+    features_for,
+    half_wrong,
+    largest_overlap,
+    post_bound,
+    pursuit_bound,
+    reading_bound,
+)
 from .interference import (
     AMPLITUDES,
     AnyError,
@@ -16,11 +26,14 @@ from .interference import (
     per_feature_error,
     squared_length,
 )
+from .reading import Separation, best_errors, exact_auc, separation
 from .readout import active_sets, directions, monte_carlo, pieces, tally
+from .tokens import chance_power, one_shot, suffered
 
 __all__ = [
-    "AMPLITUDES", "AnyError", "Interference", "Rule", "active_for", "active_sets", "any_error", "coherence_bound",
-    "comment_bound", "directions", "false_alarm", "features_for", "gaussian_any_error", "gaussian_error", "half_wrong",
-    "largest_overlap", "miss", "monte_carlo", "overlap_law", "overlap_sf", "per_feature_error", "pieces", "post_bound",
-    "squared_length", "tally",
+    "AMPLITUDES", "AnyError", "Interference", "Rule", "Separation", "active_for", "active_sets", "any_error",
+    "best_errors", "chance_power", "coherence_bound", "comment_bound", "directions", "exact_auc", "false_alarm",
+    "features_for", "gaussian_any_error", "gaussian_error", "half_wrong", "largest_overlap", "miss", "monte_carlo",
+    "one_shot", "overlap_law", "overlap_sf", "per_feature_error", "pieces", "post_bound", "pursuit_bound",
+    "reading_bound", "separation", "squared_length", "suffered", "tally",
 ]  # fmt: skip

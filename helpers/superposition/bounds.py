@@ -6,7 +6,7 @@ Arguments broadcast and are those of :mod:`helpers.superposition.interference`.
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special, stats
 
 from ..checks import wholes
 from .interference import _each, _strict_shares, any_error, false_alarm, miss
@@ -35,6 +35,56 @@ def comment_bound(n) -> np.ndarray:
     """
     wholes("n", n, 2)
     return np.asarray(n, dtype=float)
+
+
+def reading_bound(n, m) -> np.ndarray:
+    """The ``l`` with ``l = n / (2 ln(m/l))``: beyond about here no threshold is of use, before it few errors are left.
+
+    Errors are counted per active feature, at the best threshold. With ``m/l`` and ``l`` large the change from almost
+    none to as many as *always silent* makes is sharp.
+
+    >>> from helpers.superposition import reading_bound
+    >>> round(float(reading_bound(1024, 100_000)), 1)
+    70.6
+    """
+    wholes("n", n, 2), wholes("m", m, 2)
+
+    def solve(n, m):
+        if n > 0.7 * m:
+            raise ValueError(f"n={n!r}, m={m!r}; expected at least n / 0.7 features")
+        return optimize.brentq(lambda l: 2 * l * np.log(m / l) - n, 1e-9, m / np.e)
+
+    return _each(solve, n, m)
+
+
+def pursuit_bound(n, m, signed: bool = True) -> np.ndarray:
+    """Active features up to which basis pursuit finds them exactly, for large sizes: Donoho and Tanner's line.
+
+    The ``l`` at which the descent cone of the L1 norm has statistical dimension ``n`` (Amelunxen et al. 2014):
+
+        n = min over τ of  l (1+τ²) + (m-l) k [(1+τ²) Φ(-τ) - τ φ(τ)]         k = 2 with signs, 1 if codes are ≥ 0
+
+    Exactly in the limit; half of the trials succeed near it.
+
+    >>> from helpers.superposition import pursuit_bound
+    >>> [round(float(pursuit_bound(128, 1024, signed=signed)), 1) for signed in (True, False)]
+    [26.1, 33.7]
+    """
+    wholes("n", n, 2), wholes("m", m, 2)
+    k = 2 if signed else 1
+
+    def dimension(l, m):
+        def at(t):
+            return l * (1 + t * t) + (m - l) * k * ((1 + t * t) * stats.norm.sf(t) - t * stats.norm.pdf(t))
+
+        return optimize.minimize_scalar(at, bounds=(0, 40), method="bounded", options={"xatol": 1e-9}).fun
+
+    def solve(n, m):
+        if n >= m:
+            raise ValueError(f"n={n!r}, m={m!r}; expected more features than dimensions")
+        return optimize.brentq(lambda l: dimension(l, m) - n, 1e-9, n)
+
+    return _each(solve, n, m)
 
 
 def largest_overlap(n, m) -> np.ndarray:

@@ -178,6 +178,7 @@ def test_all_runs_each_in_order_and_stops_where_one_fails(monkeypatch, capsys):
         ["recipes.gated_sweep", "--reduced"],
         ["recipes.orthogonality", "--reduced"],
         ["recipes.superposition", "--reduced"],
+        ["recipes.readings", "--reduced"],
         ["recipes.rescaling", "--reduced", "--model", "smollm2-135m"],
     ]
     assert "recipes.rescaling --reduced --model smollm2-135m failed with exit code 3" in capsys.readouterr().err
@@ -186,6 +187,7 @@ def test_all_runs_each_in_order_and_stops_where_one_fails(monkeypatch, capsys):
 def test_all_is_what_make_artifacts_runs():
     assert [step[0].removeprefix("recipes.") for step in command.steps(reduced=False)] == [
         "sample_corpus", "human_text", "toys", "escape", "gated_sweep", "cosines", "orthogonality", "superposition",
+        "readings",
         "rescaling", "rescaling_paths", "reviewer_lm", "three_features", "peaks",
     ]  # fmt: skip
     assert all(len(step) == 1 for step in command.steps(reduced=False))
