@@ -83,8 +83,8 @@ def bootstrap_share(
     """Share of cross-entropy recovered that ``arm`` closes at ``site``, and ``n`` bootstrap draws of it.
 
     Sequences and seeds are resampled together: arms keep their pairing on both. ``losses[run]`` is
-    ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count. Sparsity is
-    that of the text judged: column ``l0`` for split 0, ``l0_human`` for split 1.
+    ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count.
+    Sparsity is that of the text judged: column ``l0`` for split 0, ``l0_human`` for split 1.
     """
     arms, rng, column = (base, arm, best), np.random.default_rng(seed), ("l0", "l0_human")[split]
     rows = table[(table.site == site) & table.architecture.isin(arms)]
