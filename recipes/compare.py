@@ -7,6 +7,7 @@
 * Superposition: an eighth of the draws. No error rate may be further from the shipped one than five standard errors.
 * Penalties on the toys: the same settings on two of the seeds. Each recovery must lie within 0.03 of the shipped one.
 * Three features: the same runs of fewer seeds. Nine in ten must read the same directions.
+* Several pairs: two of the seeds again. Each run's loss must lie within 5% of the shipped one in nine of ten.
 * Rescaling: a sixth of the words, so other heads may be found. In both models A2 must lose the word at s = 100, as in
   the shipped table, and the word's own keys and values must bring everything back.
 * Peaks: one seed of the toy again. Each arm's lowest peak must lie within 0.02 of where it was, and its highest within
@@ -96,6 +97,14 @@ def three_features() -> bool:
     return same >= 0.9
 
 
+def several_pairs() -> bool:
+    shipped, reduced = pair("several_pairs.csv")
+    both = reduced.merge(shipped, on=["n", "training", "ratio", "sparsity", "seed"])
+    near = ((both.loss_x / both.loss_y - 1).abs() <= 0.05).mean()
+    print(f"several pairs: {near:.0%} of {len(both)} runs within 5% of the shipped loss")
+    return near >= 0.9
+
+
 def rescaling() -> bool:
     agree = []
     for name, rows in zip(("shipped", "reduced"), pair("rescaling_tests.csv"), strict=True):
@@ -135,9 +144,12 @@ def reviewer() -> bool:
     return len(off) > 0 and bool((off <= 0.1).all())
 
 
+CHECKS = (sweep, toys, penalties, superposition, three_features, several_pairs, rescaling, nearest, reviewer)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options("compare", __doc__).parse_args(argv)
-    agree = [check() for check in (sweep, toys, penalties, superposition, three_features, rescaling, nearest, reviewer)]
+    agree = [check() for check in CHECKS]
     print("all agree with what is shipped" if all(agree) else "DISAGREE: see the lines above")
     return int(not all(agree))
 

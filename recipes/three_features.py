@@ -2,12 +2,15 @@
 
     python -m recipes three_features [--reduced] [--scheduler tcp://…]
 
-Writes `artifacts/three_features.csv`, a row a run. A study's runs of one architecture are a single computation
-(`helpers.instances`). A seed gives the first weights and the batches; conditions and architectures share both.
+Writes `artifacts/three_features.csv`, a row a run, and `artifacts/three_features_encoders.csv`, the best encoders found
+for fixed dictionaries under amplitudes that vary (:func:`edge`). A study's runs of one architecture are a single
+computation (`helpers.sae.instances`). A seed gives the first weights and the batches; conditions and architectures
+share both.
 
 Studies: `grid` (all architectures); `started` (from the two dictionaries of the question, with their encoders);
 `penalty` (orthogonality of decoder or encoder rows); `amplitude`; `bias` (a learned decoder bias, half of the inputs
-empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows).
+empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows); `revived` (`grid` again, with
+dead latents brought back); `both` (`grid`, with both); `penalty_both` (`penalty`, with both).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.composition import COMPOSED, SEPARATE, amplitudes, encoder, expected_loss, label
+from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, encoder, expected_loss, label
 from helpers.runs import cache_dir, save_artifact, sweep
 from helpers.sae import build, encode_together, stack, train_together
 
@@ -32,8 +35,10 @@ ARMS = (*L1_ARMS, "jumprelu", *K_ARMS)
 RATIOS = (1, 2, 4, 8, 16, 32, 64)
 SPARSITY = (0.1, 0.25, 0.5, 0.75, 1.0)
 WIDTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+EDGES = (0.25, 0.5, 1.0)  # values of λ
 STRENGTHS = (0.03, 0.1, 0.3, 1.0)
 SEEDS, STEPS, BATCH, LR = 40, 3000, 32, 3e-3
+REVIVE_AT = tuple(range(200, 2001, 100))  # the last of them well before the learning rate falls
 PENALTY = "mean_square"
 PATTERNS = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])  # nothing, f1, f2, both, f3
 
@@ -47,7 +52,7 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
         return started
     if study == "tangent":
         return grid + started
-    if study == "penalty":
+    if study in ("penalty", "penalty_both"):
         some = [c for c in grid if c["sparsity"] in (0.25, 0.5, 1.0) and c["ratio"] in (4, 16, 64) and c["seed"] < 20]
         return [{**c, "on": on, "strength": w} for on, w, c in product(("decoder", "encoder"), STRENGTHS, some)]
     if study == "amplitude":
@@ -68,7 +73,12 @@ STUDIES = {
     "amplitude": ("standard",),
     "bias": ("standard",),
     "tangent": ("standard", "gated"),
+    "revived": ARMS,
+    "both": ARMS,
+    "penalty_both": ("standard", "gated"),
 }
+
+TANGENT, REVIVED = ("tangent", "both", "penalty_both"), ("revived", "both", "penalty_both")
 
 
 def first(arm: str, row: dict):
@@ -117,8 +127,8 @@ def run(study: str, architecture: str, seeds: int, steps: int) -> dict:
     for key in sorted(set(keys)):
         part = [row for row, k in zip(rows, keys, strict=True) if k == key]
         many = stack([first(arm, row) for row in part])
-        tangent = study == "tangent"
-        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0], tangent=tangent)
+        how = {"tangent": study in TANGENT, "revive_at": REVIVE_AT if study in REVIVED else ()}
+        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0], **how)
         table += [row | found for row, found in zip(part, judge(many, part), strict=True)]
     return {"rows": table, "seconds": round(time.process_time() - begun, 1)}
 
@@ -152,10 +162,32 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
+def edge(sparsity: float, width: float) -> dict:
+    """p12 / p3 at which {f1, f2, f1+f2} and {f1, f2, f3} are equally good, with the best codes and with encoders' ones.
+
+    Losses are over the inputs in the plane of f1 and f2, in units of p12; the separate dictionary's best codes are
+    ReLUs of one feature each, so that they need no search.
+    """
+    begun = time.process_time()
+    x, p = amplitudes(1.0, width)
+    plane = x[:, 2] == 0
+    rare = x[~plane, 2]
+    read = p[~plane] @ np.maximum(rare - sparsity / 2, 0) ** 2 / p[~plane].sum()
+    x, p = x[plane], p[plane] * 3 / p[plane].sum()
+    separate, codes = (float(expected_loss(x, p, D, sparsity)) for D in (SEPARATE, COMPOSED))
+    found = best_encoder(x, p, COMPOSED, sparsity, restarts=40, steps=3000)[0]
+    return {
+        "read": float(read), "separate": separate, "composed_codes": codes, "composed_encoder": found,
+        "edge_codes": float(read / (separate - codes)), "edge_encoder": float(read / (separate - found)),
+        "seconds": round(time.process_time() - begun, 1),
+    }  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
+    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of three studies, standard and gated")
     args = parser.parse_args(argv)
-    seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
+    few = dict.fromkeys(("grid", "revived", "both"), ("standard", "gated"))
+    seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
     points = [
         {"study": study, "architecture": arm, "seeds": seeds, "steps": STEPS}
         for study, arms in studies.items()
@@ -175,6 +207,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     name = "reduced/" * args.reduced + "three_features.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
+    if args.reduced:
+        return
+    points = [{"sparsity": s, "width": w} for s in EDGES for w in WIDTHS]
+    edges = sweep(edge, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
+    made |= {"seed": 0, "seconds": round(edges.pop("seconds").sum())}
+    save_artifact("three_features_encoders.csv", lambda path: edges.round(4).to_csv(path, index=False), **made)
 
 
 if __name__ == "__main__":
