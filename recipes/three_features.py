@@ -68,14 +68,14 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
 
 STUDIES = {
     "grid": ARMS,
-    "started": ("standard", "gated"),
-    "penalty": ("standard", "gated"),
-    "amplitude": ("standard",),
-    "bias": ("standard",),
-    "tangent": ("standard", "gated"),
     "revived": ARMS,
     "both": ARMS,
+    "tangent": ("standard", "gated"),
+    "penalty": ("standard", "gated"),
     "penalty_both": ("standard", "gated"),
+    "started": ("standard", "gated"),
+    "amplitude": ("standard",),
+    "bias": ("standard",),
 }
 
 TANGENT, REVIVED = ("tangent", "both", "penalty_both"), ("revived", "both", "penalty_both")
