@@ -83,8 +83,9 @@ RECIPES = {
             "reviewer_lm", "5", ("reviewer_lm.csv", "reviewer_lm_texts.json"), 1, MODEL,
             (REDUCED, SCHEDULER, PROCESSES), 0.3, reduced=SMALL,
         ),
+        Recipe("three_features", "6", ("three_features.csv",), 6, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
         Recipe(
-            "three_features", "6", ("three_features.csv", "three_features_encoders.csv"), 25, NOTHING,
+            "three_features_repaired", "6", ("three_features_repaired.csv", "three_features_encoders.csv"), 20, NOTHING,
             (REDUCED, SCHEDULER), 1, reduced=SMALL,
         ),
         Recipe("several_pairs", "6", ("several_pairs.csv",), 8, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),

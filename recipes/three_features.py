@@ -2,15 +2,13 @@
 
     python -m recipes three_features [--reduced] [--scheduler tcp://…]
 
-Writes `artifacts/three_features.csv`, a row a run, and `artifacts/three_features_encoders.csv`, the best encoders found
-for fixed dictionaries under amplitudes that vary (:func:`edge`). A study's runs of one architecture are a single
-computation (`helpers.sae.instances`). A seed gives the first weights and the batches; conditions and architectures
-share both.
+Writes `artifacts/three_features.csv`, a row a run. A study's runs of one architecture are a single computation
+(`helpers.sae.instances`). A seed gives the first weights and the batches; conditions and architectures share both.
 
 Studies: `grid` (all architectures); `started` (from the two dictionaries of the question, with their encoders);
 `penalty` (orthogonality of decoder or encoder rows); `amplitude`; `bias` (a learned decoder bias, half of the inputs
-empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows); `revived` (`grid` again, with
-dead latents brought back); `both` (`grid`, with both); `penalty_both` (`penalty`, with both).
+empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows). Dead latents stay dead here;
+`recipes.three_features_repaired` has the studies that bring them back.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, encoder, expected_loss, label
+from helpers.composition import COMPOSED, SEPARATE, amplitudes, encoder, expected_loss, label
 from helpers.runs import cache_dir, save_artifact, sweep
 from helpers.sae import build, encode_together, stack, train_together
 
@@ -35,7 +33,6 @@ ARMS = (*L1_ARMS, "jumprelu", *K_ARMS)
 RATIOS = (1, 2, 4, 8, 16, 32, 64)
 SPARSITY = (0.1, 0.25, 0.5, 0.75, 1.0)
 WIDTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-EDGES = (0.25, 0.5, 1.0)  # values of λ
 STRENGTHS = (0.03, 0.1, 0.3, 1.0)
 SEEDS, STEPS, BATCH, LR = 40, 3000, 32, 3e-3
 REVIVE_AT = tuple(range(200, 2001, 100))  # the last of them well before the learning rate falls
@@ -68,14 +65,11 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
 
 STUDIES = {
     "grid": ARMS,
-    "revived": ARMS,
-    "both": ARMS,
-    "tangent": ("standard", "gated"),
-    "penalty": ("standard", "gated"),
-    "penalty_both": ("standard", "gated"),
     "started": ("standard", "gated"),
+    "penalty": ("standard", "gated"),
     "amplitude": ("standard",),
     "bias": ("standard",),
+    "tangent": ("standard", "gated"),
 }
 
 TANGENT, REVIVED = ("tangent", "both", "penalty_both"), ("revived", "both", "penalty_both")
@@ -162,57 +156,34 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
-def edge(sparsity: float, width: float) -> dict:
-    """p12 / p3 at which {f1, f2, f1+f2} and {f1, f2, f3} are equally good, with the best codes and with encoders' ones.
-
-    Losses are over the inputs in the plane of f1 and f2, in units of p12; the separate dictionary's best codes are
-    ReLUs of one feature each, so that they need no search.
-    """
-    begun = time.process_time()
-    x, p = amplitudes(1.0, width)
-    plane = x[:, 2] == 0
-    rare = x[~plane, 2]
-    read = p[~plane] @ np.maximum(rare - sparsity / 2, 0) ** 2 / p[~plane].sum()
-    x, p = x[plane], p[plane] * 3 / p[plane].sum()
-    separate, codes = (float(expected_loss(x, p, D, sparsity)) for D in (SEPARATE, COMPOSED))
-    found = best_encoder(x, p, COMPOSED, sparsity, restarts=40, steps=3000)[0]
-    return {
-        "read": float(read), "separate": separate, "composed_codes": codes, "composed_encoder": found,
-        "edge_codes": float(read / (separate - codes)), "edge_encoder": float(read / (separate - found)),
-        "seconds": round(time.process_time() - begun, 1),
-    }  # fmt: skip
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of three studies, standard and gated")
-    args = parser.parse_args(argv)
-    few = dict.fromkeys(("grid", "revived", "both"), ("standard", "gated"))
-    seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
+def table_of(studies: dict, seeds: int, scheduler: str | None) -> tuple[pd.DataFrame, float]:
+    """The runs of some studies, each with its architectures, as one table, and the processor time they took."""
     points = [
         {"study": study, "architecture": arm, "seeds": seeds, "steps": STEPS}
         for study, arms in studies.items()
         for arm in arms
     ]
-    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
+    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=scheduler)
     table = pd.concat(
         [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,
     )
     keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
-    table = table[keys + [c for c in table if c not in keys]]
+    return table[keys + [c for c in table if c not in keys]], done.seconds.sum()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
+    args = parser.parse_args(argv)
+    seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
+    table, seconds = table_of(studies, seeds, args.scheduler)
     made = {
         "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
+        "seconds": round(seconds),
     }
     name = "reduced/" * args.reduced + "three_features.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
-    if args.reduced:
-        return
-    points = [{"sparsity": s, "width": w} for s in EDGES for w in WIDTHS]
-    edges = sweep(edge, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
-    made |= {"seed": 0, "seconds": round(edges.pop("seconds").sum())}
-    save_artifact("three_features_encoders.csv", lambda path: edges.round(4).to_csv(path, index=False), **made)
 
 
 if __name__ == "__main__":

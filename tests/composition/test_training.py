@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers import composition as C
-from recipes import several_pairs, three_features
+from recipes import several_pairs, three_features, three_features_repaired
 
 RATIOS, SPARSITY, SEEDS = (2, 16), (0.25, 0.5), range(8)
 
@@ -73,6 +73,7 @@ def test_the_revived_studies_repeat_the_grid_and_change_no_other_study():
     for arm in ("standard", "gated", "topk"):
         known = three_features.conditions("grid", arm, 3)
         assert three_features.conditions("revived", arm, 3) == three_features.conditions("both", arm, 3) == known
+    assert not set(three_features_repaired.STUDIES) & set(three_features.STUDIES)
     assert three_features.conditions("penalty_both", "gated", 3) == three_features.conditions("penalty", "gated", 3)
 
 
