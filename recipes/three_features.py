@@ -156,19 +156,21 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
-def table_of(studies: dict, seeds: int, scheduler: str | None) -> tuple[pd.DataFrame, float]:
-    """The runs of some studies, each with its architectures, as one table, and the processor time they took."""
-    points = [
-        {"study": study, "architecture": arm, "seeds": seeds, "steps": STEPS}
-        for study, arms in studies.items()
-        for arm in arms
-    ]
+def points_of(studies: dict, seeds: int, steps: int = STEPS) -> list[dict]:
+    """The points of a sweep over :func:`run`, one for each study and each of its architectures."""
+    known = {"seeds": seeds, "steps": steps}
+    return [{"study": study, "architecture": arm, **known} for study, arms in studies.items() for arm in arms]
+
+
+def table_of(points: list[dict], scheduler: str | None) -> tuple[pd.DataFrame, float]:
+    """The runs of some points as one table, and the processor time they took."""
     done = sweep(run, points, folder=cache_dir() / "runs", scheduler=scheduler)
+    fields = ["study", "architecture"] + ["steps"] * (done.steps.nunique() > 1)
     table = pd.concat(
-        [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
+        [pd.DataFrame(d.rows).assign(**{f: getattr(d, f) for f in fields}) for d in done.itertuples()],
         ignore_index=True,
     )
-    keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
+    keys = [key for key in (*fields, "ratio", "sparsity", "k", "seed") if key in table]
     return table[keys + [c for c in table if c not in keys]], done.seconds.sum()
 
 
@@ -176,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
     args = parser.parse_args(argv)
     seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
-    table, seconds = table_of(studies, seeds, args.scheduler)
+    table, seconds = table_of(points_of(studies, seeds), args.scheduler)
     made = {
         "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),

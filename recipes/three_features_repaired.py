@@ -4,7 +4,7 @@
 
 Writes `artifacts/three_features_repaired.csv`, a row a run, with the seeds, batches and measures of
 `recipes.three_features`: `revived` (its grid, with dead latents brought back), `both` (that, and without the gradient
-along decoder rows), `penalty_both` (its penalties, with both). And `artifacts/three_features_encoders.csv`, where
+along decoder rows), `penalty_both` (its penalties, with both), and two of them over three times the steps. And `artifacts/three_features_encoders.csv`, where
 amplitudes vary (:func:`edge`).
 """
 
@@ -19,13 +19,14 @@ from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, ex
 from helpers.runs import cache_dir, save_artifact, sweep
 
 from .command import options
-from .three_features import L1_ARMS, SEEDS, WIDTHS, table_of
+from .three_features import L1_ARMS, SEEDS, STEPS, WIDTHS, points_of, table_of
 
 STUDIES = {
     "both": (*L1_ARMS, "jumprelu"),
     "revived": (*L1_ARMS, "jumprelu"),
     "penalty_both": ("standard", "gated"),
 }
+LONGER = {"grid": ("standard",), "both": ("standard",)}  # three times the steps, as a check
 EDGES = (0.25, 0.5)  # values of λ
 
 
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     few = {"both": ("standard",), "revived": ("standard",)}
     seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
-    table, seconds = table_of(studies, seeds, args.scheduler)
+    points = points_of(studies, seeds) + ([] if args.reduced else points_of(LONGER, seeds, 3 * STEPS))
+    table, seconds = table_of(points, args.scheduler)
     made = {
         "recipe": "python -m recipes.three_features_repaired" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
