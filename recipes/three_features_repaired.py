@@ -4,8 +4,8 @@
 
 Writes `artifacts/three_features_repaired.csv`, a row a run, with the seeds, batches and measures of
 `recipes.three_features`: `revived` (its grid, with dead latents brought back), `both` (that, and without the gradient
-along decoder rows), `penalty_both` (its penalties, with both), and two of them over three times the steps. And `artifacts/three_features_encoders.csv`, where
-amplitudes vary (:func:`edge`).
+along decoder rows), `penalty_both` (its penalties, with both), and two of them over three times the steps. And
+`artifacts/three_features_encoders.csv`, where amplitudes vary (:func:`edge`).
 """
 
 from __future__ import annotations
