@@ -26,9 +26,9 @@ from helpers.sae import build, encode_together, stack, train_together
 from .command import options
 from .three_features import LR, REVIVE_AT, STEPS
 
-BLOCKS = (1, 2, 4, 8)
-RATIOS, SPARSITY = (1, 2, 4, 8, 16, 32), (0.25, 0.5)
-SEEDS, BATCH = 20, 32
+BLOCKS = (1, 2, 4)
+RATIOS, SPARSITY = (1, 2, 4, 8, 16, 32), (0.5,)
+SEEDS, BATCH = 20, 16
 HOW = {
     "plain": {},
     "revived": {"revive_at": REVIVE_AT},
@@ -37,7 +37,7 @@ HOW = {
 
 
 def batches(rows: list[dict], n: int):
-    """A function from the step to inputs ``(runs, 32n, 3n)``. Runs of one seed see the same uniform numbers."""
+    """A function from the step to inputs ``(runs, 16n, 3n)``. Runs of one seed see the same uniform numbers."""
     x = torch.tensor(blocks(n, 1.0)[0], dtype=torch.float32)
     edges = torch.tensor(np.stack([blocks(n, row["ratio"])[1].cumsum() for row in rows]), dtype=torch.float32)
     seeds = sorted({row["seed"] for row in rows})

@@ -4,7 +4,7 @@
 
 Writes `artifacts/three_features_repaired.csv`, a row a run, with the seeds, batches and measures of
 `recipes.three_features`: `revived` (its grid, with dead latents brought back), `both` (that, and without the gradient
-along decoder rows), `penalty_both` (its penalties, with both), and two of them over three times the steps. And
+along decoder rows), `penalty_both` (its penalties, with both), and `both` over three times the steps. And
 `artifacts/three_features_encoders.csv`, where amplitudes vary (:func:`edge`).
 """
 
@@ -19,14 +19,14 @@ from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, ex
 from helpers.runs import cache_dir, save_artifact, sweep
 
 from .command import options
-from .three_features import L1_ARMS, SEEDS, STEPS, WIDTHS, points_of, table_of
+from .three_features import SEEDS, STEPS, WIDTHS, points_of, table_of
 
 STUDIES = {
-    "both": (*L1_ARMS, "jumprelu"),
-    "revived": (*L1_ARMS, "jumprelu"),
-    "penalty_both": ("standard", "gated"),
+    "both": ("standard", "gated", "jumprelu", "expanded"),
+    "revived": ("standard", "gated", "jumprelu", "expanded"),
+    "penalty_both": ("standard",),
 }
-LONGER = {"grid": ("standard",), "both": ("standard",)}  # three times the steps, as a check
+LONGER = {"both": ("standard",)}  # three times the steps, as a check
 EDGES = (0.25, 0.5)  # values of λ
 
 
