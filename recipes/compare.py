@@ -93,8 +93,6 @@ def three_features() -> bool:
     agree = []
     for name in ("three_features", "three_features_repaired"):
         shipped, reduced = pair(f"{name}.csv")
-        if "steps" in shipped:  # some runs are longer
-            shipped = shipped[shipped.steps == shipped.steps.min()]
         both = reduced.merge(shipped, on=["study", "architecture", "ratio", "sparsity", "seed"])
         same = (both.reads_x == both.reads_y).mean()
         print(f"{name.replace('_', ' ')}: {same:.0%} of {len(both)} runs read the same directions")

@@ -156,21 +156,20 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
-def points_of(studies: dict, seeds: int, steps: int = STEPS) -> list[dict]:
+def points_of(studies: dict, seeds: int) -> list[dict]:
     """The points of a sweep over :func:`run`, one for each study and each of its architectures."""
-    known = {"seeds": seeds, "steps": steps}
+    known = {"seeds": seeds, "steps": STEPS}
     return [{"study": study, "architecture": arm, **known} for study, arms in studies.items() for arm in arms]
 
 
 def table_of(points: list[dict], scheduler: str | None) -> tuple[pd.DataFrame, float]:
     """The runs of some points as one table, and the processor time they took."""
     done = sweep(run, points, folder=cache_dir() / "runs", scheduler=scheduler)
-    fields = ["study", "architecture"] + ["steps"] * (done.steps.nunique() > 1)
     table = pd.concat(
-        [pd.DataFrame(d.rows).assign(**{f: getattr(d, f) for f in fields}) for d in done.itertuples()],
+        [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,
     )
-    keys = [key for key in (*fields, "ratio", "sparsity", "k", "seed") if key in table]
+    keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
     return table[keys + [c for c in table if c not in keys]], done.seconds.sum()
 
 

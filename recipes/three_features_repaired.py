@@ -4,7 +4,7 @@
 
 Writes `artifacts/three_features_repaired.csv`, a row a run, with the seeds, batches and measures of
 `recipes.three_features`: `revived` (its grid, with dead latents brought back), `both` (that, and without the gradient
-along decoder rows), `penalty_both` (its penalties, with both), and `both` over three times the steps. And
+along decoder rows), `penalty_both` (its penalties, with both). And
 `artifacts/three_features_encoders.csv`, where amplitudes vary (:func:`edge`).
 """
 
@@ -19,14 +19,13 @@ from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, ex
 from helpers.runs import cache_dir, save_artifact, sweep
 
 from .command import options
-from .three_features import SEEDS, STEPS, WIDTHS, points_of, table_of
+from .three_features import SEEDS, WIDTHS, points_of, table_of
 
 STUDIES = {
     "both": ("standard", "gated", "jumprelu", "expanded"),
     "revived": ("standard", "gated", "jumprelu", "expanded"),
     "penalty_both": ("standard",),
 }
-LONGER = {"both": ("standard",)}  # three times the steps, as a check
 EDGES = (0.25, 0.5)  # values of λ
 
 
@@ -56,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     few = {"both": ("standard",), "revived": ("standard",)}
     seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
-    points = points_of(studies, seeds) + ([] if args.reduced else points_of(LONGER, seeds, 3 * STEPS))
-    table, seconds = table_of(points, args.scheduler)
+    table, seconds = table_of(points_of(studies, seeds), args.scheduler)
     made = {
         "recipe": "python -m recipes.three_features_repaired" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
