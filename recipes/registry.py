@@ -91,6 +91,11 @@ RECIPES = {
         ),
         Recipe("three_features", "6", ("three_features.csv",), 6, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
         Recipe(
+            "three_features_repaired", "6", ("three_features_repaired.csv", "three_features_encoders.csv"), 14, NOTHING,
+            (REDUCED, SCHEDULER), 1, reduced=SMALL,
+        ),
+        Recipe("several_pairs", "6", ("several_pairs.csv",), 3, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
+        Recipe(
             "peaks", "7", ("peaks.csv", "peaks.safetensors"), 46, SITE,
             (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--studies"), 3, reduced=SMALL,
         ),

@@ -3,11 +3,12 @@
     python -m recipes three_features [--reduced] [--scheduler tcp://…]
 
 Writes `artifacts/three_features.csv`, a row a run. A study's runs of one architecture are a single computation
-(`helpers.instances`). A seed gives the first weights and the batches; conditions and architectures share both.
+(`helpers.sae.instances`). A seed gives the first weights and the batches; conditions and architectures share both.
 
 Studies: `grid` (all architectures); `started` (from the two dictionaries of the question, with their encoders);
 `penalty` (orthogonality of decoder or encoder rows); `amplitude`; `bias` (a learned decoder bias, half of the inputs
-empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows).
+empty); `tangent` (`grid` and `started` again, without the gradient along decoder rows). Dead latents stay dead here;
+`recipes.three_features_repaired` has the studies that bring them back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SPARSITY = (0.1, 0.25, 0.5, 0.75, 1.0)
 WIDTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRENGTHS = (0.03, 0.1, 0.3, 1.0)
 SEEDS, STEPS, BATCH, LR = 40, 3000, 32, 3e-3
+REVIVE_AT = tuple(range(200, 2001, 100))  # the last of them well before the learning rate falls
 PENALTY = "mean_square"
 PATTERNS = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])  # nothing, f1, f2, both, f3
 
@@ -47,7 +49,7 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
         return started
     if study == "tangent":
         return grid + started
-    if study == "penalty":
+    if study in ("penalty", "penalty_both"):
         some = [c for c in grid if c["sparsity"] in (0.25, 0.5, 1.0) and c["ratio"] in (4, 16, 64) and c["seed"] < 20]
         return [{**c, "on": on, "strength": w} for on, w, c in product(("decoder", "encoder"), STRENGTHS, some)]
     if study == "amplitude":
@@ -69,6 +71,8 @@ STUDIES = {
     "bias": ("standard",),
     "tangent": ("standard", "gated"),
 }
+
+TANGENT, REVIVED = ("tangent", "both", "penalty_both"), ("revived", "both", "penalty_both")
 
 
 def first(arm: str, row: dict):
@@ -117,8 +121,8 @@ def run(study: str, architecture: str, seeds: int, steps: int) -> dict:
     for key in sorted(set(keys)):
         part = [row for row, k in zip(rows, keys, strict=True) if k == key]
         many = stack([first(arm, row) for row in part])
-        tangent = study == "tangent"
-        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0], tangent=tangent)
+        how = {"tangent": study in TANGENT, "revive_at": REVIVE_AT if study in REVIVED else ()}
+        many = train_together(many, batches(part, steps), steps=steps, lr=LR, on=key[0], **how)
         table += [row | found for row, found in zip(part, judge(many, part), strict=True)]
     return {"rows": table, "seconds": round(time.process_time() - begun, 1)}
 
@@ -152,26 +156,32 @@ def judge(many, rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "i"} for row in sorted(found, key=lambda row: row["i"])]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
-    args = parser.parse_args(argv)
-    seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
-    points = [
-        {"study": study, "architecture": arm, "seeds": seeds, "steps": STEPS}
-        for study, arms in studies.items()
-        for arm in arms
-    ]
-    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
+def points_of(studies: dict, seeds: int) -> list[dict]:
+    """The points of a sweep over :func:`run`, one for each study and each of its architectures."""
+    known = {"seeds": seeds, "steps": STEPS}
+    return [{"study": study, "architecture": arm, **known} for study, arms in studies.items() for arm in arms]
+
+
+def table_of(points: list[dict], scheduler: str | None) -> tuple[pd.DataFrame, float]:
+    """The runs of some points as one table, and the processor time they took."""
+    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=scheduler)
     table = pd.concat(
         [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,
     )
     keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
-    table = table[keys + [c for c in table if c not in keys]]
+    return table[keys + [c for c in table if c not in keys]], done.seconds.sum()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
+    args = parser.parse_args(argv)
+    seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
+    table, seconds = table_of(points_of(studies, seeds), args.scheduler)
     made = {
         "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
+        "seconds": round(seconds),
     }
     name = "reduced/" * args.reduced + "three_features.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)

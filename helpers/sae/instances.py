@@ -6,7 +6,8 @@ pre-activations ``(instances, batch, d_sae)`` that goes with it (:mod:`helpers.s
 :func:`train_together` is :func:`helpers.sae.train` for all of them at once; tests hold losses, gradients and
 trained weights equal to one dictionary at a time.
 
-Each instance may have its own ``sparsity``. Dead features are not revived, so TopK's relatives take ``auxiliary=0``.
+Each instance may have its own ``sparsity``. TopK's relatives take ``auxiliary=0``: dead features are brought back by
+revival only, where it is asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..runs import rise, rise_and_fall
 from .architectures import BatchTopK
 from .codes import Dense
 from .dictionary import SAE
+from .training import newborn
 
 VECTORS = {"b_enc", "b_dec", "r_mag", "b_mag", "gap", "threshold"}  # of one dictionary: (features,), or a scalar
 
@@ -74,7 +76,7 @@ def stack(saes: Sequence[SAE]) -> SAE:
         if same[0] != same[1]:
             raise ValueError(f"saes[{i}] is {same[1]}; expected it like saes[0], {same[0]}")
     if first.hyper.get("auxiliary"):
-        raise ValueError(f"auxiliary={first.hyper['auxiliary']!r}; expected 0, for dead features are not revived here")
+        raise ValueError(f"auxiliary={first.hyper['auxiliary']!r}; expected 0: AuxK is not computed here")
     many = copy.deepcopy(first)
     many.hyper = dict(first.hyper)
     if "sparsity" in first.hyper:
@@ -113,7 +115,7 @@ def losses_together(many: SAE, x: Tensor, on: str = "decoder") -> dict[str, Tens
     z = Many(many, x)
     f = many.codes(z)
     terms = {name: term.mean() for name, term in many.terms(x, z, f).items()}
-    if isinstance(many, BatchTopK) and many.training:
+    if many.training:
         observe(many, f.detach())
     if many.hyper["orthogonality"]:
         rows = many.W_dec if on == "decoder" else many.W_enc.transpose(1, 2)
@@ -122,8 +124,11 @@ def losses_together(many: SAE, x: Tensor, on: str = "decoder") -> dict[str, Tens
 
 
 @torch.no_grad()
-def observe(many: BatchTopK, f: Tensor) -> None:
-    """BatchTopK's running mean of the smallest code kept, for every instance."""
+def observe(many: SAE, f: Tensor) -> None:
+    """For every instance: how long each feature has been silent; BatchTopK's running mean of the smallest code kept."""
+    many.silent_for.add_(f.shape[1]).masked_fill_((f > 0).any(1), 0)
+    if not isinstance(many, BatchTopK):
+        return
     smallest = f.masked_fill(f <= 0, torch.inf).flatten(1).amin(1).view_as(many.threshold)
     new = torch.where(many.threshold == 0, smallest, many.threshold.lerp(smallest, 0.01))
     many.threshold = torch.where(smallest.isfinite(), new, many.threshold)
@@ -140,6 +145,33 @@ def tangential(gradient: Tensor, rows: Tensor) -> Tensor:
     return gradient - (gradient * rows).sum(-1, keepdim=True) * rows
 
 
+@torch.no_grad()
+def revive_together(many: SAE, x: Tensor, silent_for: int, adam, generators: Sequence[torch.Generator]) -> int:
+    """:func:`helpers.sae.revive` for every instance, with a generator each; returns how many features there were."""
+    dead = many.silent_for >= silent_for
+    some = (dead.any(1) & ~dead.all(1)).nonzero()[:, 0].tolist()
+    if not some:
+        return 0
+    training, _ = many.training, many.eval()
+    error = (x - encode_together(many, x) @ many.W_dec - many.b_dec).pow(2).sum(-1)
+    many.train(training)
+    for i in some:
+        which = dead[i].nonzero()[:, 0]
+        picked = torch.multinomial(error[i] / error[i].sum(), len(which), replacement=True, generator=generators[i])
+        rows = torch.nn.functional.normalize(x[i, picked] - many.b_dec[i], dim=1)
+        new = newborn(many, rows, many.W_enc[i].norm(dim=0)[~dead[i]].mean())
+        for name, parameter in many.named_parameters():
+            if name not in new or not parameter.requires_grad:
+                continue
+            moments = adam.state[parameter] if parameter in adam.state else {}
+            for tensor in (parameter, *(value for key, value in moments.items() if key.startswith("exp_avg"))):
+                value = new[name] if tensor is parameter else 0.0
+                one = tensor[i, 0] if name in VECTORS else tensor[i].T if name == "W_enc" else tensor[i]
+                one[which] = value.T if name == "W_enc" and tensor is parameter else value
+        many.silent_for[i, which] = 0
+    return sum(int(dead[i].sum()) for i in some)
+
+
 def train_together(
     many: SAE,
     batches: Callable[[int], Tensor],
@@ -152,6 +184,8 @@ def train_together(
     sparsity_warmup: float = 0.1,
     on: str = "decoder",
     tangent: bool = False,
+    revive_at: tuple[int, ...] = (),
+    seed: int = 0,
     progress: bool = False,
 ) -> SAE:
     """Train all instances in place, each as :func:`helpers.sae.train` would; ``batches(step)`` gives ``x``.
@@ -160,15 +194,19 @@ def train_together(
 
     ``tangent=True`` does what ``train`` does not: it takes out of the gradient of the unit decoder rows its part along
     each row (:func:`tangential`) before Adam sees it. The unit norm forbids a step along a row, but Adam scales each
-    entry by itself, so that renormalising the row does not undo it.
+    entry by itself, so that renormalising the row does not undo it. ``revive_at`` and ``seed`` are those of ``train``.
     """
+    generators = [torch.Generator().manual_seed(seed) for _ in many.W_dec] if revive_at else []
     trainable = [p for p in many.parameters() if p.requires_grad]
     adam = torch.optim.Adam(trainable, lr=lr, betas=betas, fused=True)
     many.train()
     for step in bar(range(steps), desc=type(many).__name__, disable=not progress):
         for group in adam.param_groups:
             group["lr"] = lr * rise_and_fall(step, steps, warmup, decay)
-        terms = losses_together(many, batches(step), on)
+        x = batches(step)
+        if step in revive_at:
+            revive_together(many, x, 100 * x.shape[1], adam, generators)
+        terms = losses_together(many, x, on)
         if "sparsity" in terms:
             terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
         adam.zero_grad(set_to_none=True)

@@ -170,9 +170,7 @@ def revive(sae: SAE, x: Tensor, silent_for: int, optimiser, trainable: dict, gen
     picked = torch.multinomial(loss.cpu() / loss.sum().cpu(), len(dead), replacement=True, generator=generator)
     rows = torch.nn.functional.normalize(x[picked.to(x.device)] - sae.b_dec, dim=1)
     alive = torch.ones(sae.d_sae, dtype=torch.bool).index_fill_(0, dead.cpu(), False)
-    size = sae.W_enc.norm(dim=0)[alive].mean() * 0.2
-    new = {"W_dec": rows, "W_enc": (rows * size).T, "b_enc": 0.0, "b_mag": 0.0, "r_mag": 0.0, "gap": 0.0}
-    new["threshold"] = sae.hyper.get("bandwidth", 0.0) / 2
+    new = newborn(sae, rows, sae.W_enc.norm(dim=0)[alive].mean())
     for name, parameter in trainable.items():
         if name not in new:
             continue
@@ -183,6 +181,12 @@ def revive(sae: SAE, x: Tensor, silent_for: int, optimiser, trainable: dict, gen
                 optimiser.state[parameter][moment][where] = 0.0
     sae.silent_for[dead] = 0
     return len(dead)
+
+
+def newborn(sae: SAE, rows: Tensor, size: Tensor) -> dict[str, Tensor | float]:
+    """What :func:`revive` gives features that are to read ``rows``, where living encoder columns have norm ``size``."""
+    new = {"W_dec": rows, "W_enc": (rows * (size * 0.2)).T, "b_enc": 0.0, "b_mag": 0.0, "r_mag": 0.0, "gap": 0.0}
+    return new | {"threshold": sae.hyper.get("bandwidth", 0.0) / 2}
 
 
 def _from(batches, begun: int, steps: int) -> Iterator[Tensor]:

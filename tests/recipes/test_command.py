@@ -187,8 +187,8 @@ def test_all_runs_each_in_order_and_stops_where_one_fails(monkeypatch, capsys):
 def test_all_is_what_make_artifacts_runs():
     assert [step[0].removeprefix("recipes.") for step in command.steps(reduced=False)] == [
         "sample_corpus", "human_text", "toys", "escape", "gated_sweep", "cosines", "orthogonality", "superposition",
-        "readings",
-        "rescaling", "rescaling_paths", "reviewer_lm", "three_features", "peaks",
+        "readings", "rescaling", "rescaling_paths", "reviewer_lm", "three_features", "three_features_repaired",
+        "several_pairs", "peaks",
     ]  # fmt: skip
     assert all(len(step) == 1 for step in command.steps(reduced=False))
     assert command.steps(reduced=True)[-1] == ["recipes.compare"]

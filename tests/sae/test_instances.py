@@ -60,11 +60,30 @@ def test_training_many_together_is_training_each_alone(arm):
     for i, sae in enumerate(saes):
         train(sae, lambda step, i=i: inputs(step)[i], steps=20, lr=3e-3, view=Dense, progress=False)
         for name, tensor in unstack(many, i, sae).state_dict().items():
-            if name != "silent_for":
-                torch.testing.assert_close(tensor, sae.state_dict()[name], rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(tensor, sae.state_dict()[name], rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(
             encode_together(many, inputs(99))[i], sae.encode(inputs(99)[i]), rtol=1e-7, atol=1e-9
         )
+
+
+@pytest.mark.parametrize("arm", recipe.ARMS)
+def test_reviving_many_together_is_reviving_each_alone(arm):
+    def born(dead):  # with latents that see nothing
+        saes = several(arm)
+        for i, sae in enumerate(saes):
+            with torch.no_grad():
+                sae.b_enc[: dead[i]] = -9.0
+        return saes
+
+    saes, many = born((0, 1, 2, 3)), stack(born((0, 1, 2, 3)))
+    settings = {"steps": 120, "lr": 3e-3, "revive_at": (104, 110), "seed": 7}
+    train_together(many, inputs, **settings)
+    for i, sae in enumerate(saes):
+        train(sae, lambda step, i=i: inputs(step)[i], view=Dense, progress=False, **settings)
+        for name, tensor in unstack(many, i, sae).state_dict().items():
+            torch.testing.assert_close(tensor, sae.state_dict()[name], rtol=1e-7, atol=1e-9)
+    if arm != "matryoshka":  # whose first latents alone must reconstruct
+        assert many.silent_for[1].max() < 1000 < many.silent_for[3].min()  # revived; none left to learn a size from
 
 
 def test_a_penalty_on_the_encoder_moves_the_encoder_alone():

@@ -131,6 +131,47 @@ def test_the_boundary_nears_the_threshold_as_features_mostly_come_alone():
     assert C.best(8.0, 0.5)["boundary"] > 1.2 * C.threshold(0.5)
 
 
+@pytest.mark.parametrize("kind", ["rescaled", "l0"])
+def test_the_blind_search_finds_nothing_better_than_angles_for_other_losses_either(kind):
+    cells = [(4.0, 0.25), (32.0, 0.25), (4.0, 0.5)]
+    x = C.patterns(1.0)[0]
+    p, sparsity = np.stack([C.patterns(r)[1] for r, _ in cells]), np.array([s for _, s in cells])
+    blind, _ = C.search(x, p, sparsity, restarts=60, steps=80, kind=kind)
+    for i, (ratio, lam) in enumerate(cells):
+        found = C.best(ratio, lam, kind=kind)
+        assert blind[i] > found[found["winner"]]["loss"] - 1e-6
+        if kind == "rescaled":  # the other has many places where the search comes to rest
+            assert blind[i] == pytest.approx(found[found["winner"]]["loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("lam", SPARSITIES)
+def test_a_gated_dictionary_never_has_less_than_the_rescaled_loss_of_its_decoder(lam):
+    sae = build("gated", 3, 3, generator=torch.Generator().manual_seed(2), sparsity=lam, dtype=torch.float64)
+    x = C.patterns(1.0)[0]
+    least = C.optimal_codes(x, sae.W_dec.detach().numpy(), lam, "rescaled")[1]
+    for row, at_least in zip(torch.as_tensor(x), least, strict=True):
+        assert sum(sae.losses(row[None]).values()).item() >= at_least - 1e-9
+
+
+@pytest.mark.parametrize(("kind", "lam", "boundary"), [("l1", 0.1, 17.4), ("l1", 0.5, 3.30), ("l1", 1.0, 1.35)])
+def test_the_best_dictionary_switches_later_than_the_two_named_ones(kind, lam, boundary):
+    switches = C.best(8.0, lam, kind=kind)["boundary"]
+    assert switches == pytest.approx(boundary, rel=0.005) and switches > 1.05 * C.threshold(lam, kind)
+
+
+def test_with_wide_amplitudes_no_encoder_found_reaches_the_best_codes():
+    x, p = C.amplitudes(1.0, 0.5, n=3)
+    x, p = x[x[:, 2] == 0], p[x[:, 2] == 0]
+    found, W, b = C.best_encoder(x, p, C.COMPOSED, 0.5, restarts=8, steps=300)
+    codes = np.maximum(x @ W + b, 0)
+    mine = ((x - codes @ C.COMPOSED) ** 2).sum(1) + 0.5 * codes.sum(1)
+    assert found == pytest.approx(p @ mine)
+    assert found > 1.02 * C.expected_loss(x, p, C.COMPOSED, 0.5)
+    W, b = C.encoder("composed", 0.5)
+    codes = np.maximum(x @ W + b, 0)
+    assert found < p @ (((x - codes @ C.COMPOSED) ** 2).sum(1) + 0.5 * codes.sum(1))
+
+
 def test_labels_say_what_rows_read():
     assert C.label(C.in_plane(5, 50, 89)) == "f1 f1+f2 f2"
     assert C.label(np.array([[0, 0, 1.0], [-1, 0, 0], [1, 1, 0]]), np.array([True, True, False])) == "dead f3 other"
