@@ -162,26 +162,26 @@ def points_of(studies: dict, seeds: int) -> list[dict]:
     return [{"study": study, "architecture": arm, **known} for study, arms in studies.items() for arm in arms]
 
 
-def table_of(points: list[dict], scheduler: str | None) -> tuple[pd.DataFrame, float]:
-    """The runs of some points as one table, and the processor time they took."""
-    done = sweep(run, points, folder=cache_dir() / "runs", scheduler=scheduler)
+def table_of(done: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the points of a sweep as one table."""
     table = pd.concat(
         [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
         ignore_index=True,
     )
     keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
-    return table[keys + [c for c in table if c not in keys]], done.seconds.sum()
+    return table[keys + [c for c in table if c not in keys]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("three_features", __doc__, "scheduler", reduced="three seeds of the grid, standard and gated")
     args = parser.parse_args(argv)
     seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
-    table, seconds = table_of(points_of(studies, seeds), args.scheduler)
+    done = sweep(run, points_of(studies, seeds), folder=cache_dir() / "runs", scheduler=args.scheduler)
+    table = table_of(done)
     made = {
         "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
-        "seconds": round(seconds),
+        "seconds": round(done.seconds.sum()),
     }
     name = "reduced/" * args.reduced + "three_features.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)

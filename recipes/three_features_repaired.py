@@ -19,7 +19,7 @@ from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, ex
 from helpers.runs import cache_dir, save_artifact, sweep
 
 from .command import options
-from .three_features import SEEDS, WIDTHS, points_of, table_of
+from .three_features import SEEDS, WIDTHS, points_of, run, table_of
 
 STUDIES = {
     "both": ("standard", "gated", "jumprelu", "expanded"),
@@ -55,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     few = {"both": ("standard",), "revived": ("standard",)}
     seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
-    table, seconds = table_of(points_of(studies, seeds), args.scheduler)
+    done = sweep(run, points_of(studies, seeds), folder=cache_dir() / "runs", scheduler=args.scheduler)
+    table = table_of(done)
     made = {
         "recipe": "python -m recipes.three_features_repaired" + " --reduced" * args.reduced,
         "seed": list(range(seeds)),
-        "seconds": round(seconds),
+        "seconds": round(done.seconds.sum()),
     }
     name = "reduced/" * args.reduced + "three_features_repaired.csv"
     save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
