@@ -88,6 +88,13 @@ def test_the_title_may_stand_in_the_cell_of_the_opening():
     assert prose.faults(told(opening=f"# 9 · A claim\n\n{OPENING}")) == []
 
 
+def test_the_question_above_the_stance_is_the_front_pages():
+    asked = next(thread.question for thread in chapters.threads() if thread.number == 9)
+    assert prose.faults(told(opening=f"*{asked}*\n\n{OPENING}")) == []
+    (fault,) = prose.faults(told(opening=f"*Is it so?*\n\n{OPENING}"))
+    assert fault.startswith("the opening asks 'Is it so?'; book/threads.yml asks")
+
+
 def test_site_and_helpers_mean_the_same_records():
     assert chapters.MIME == MIME  # written twice: a build of the site imports no torch
 
