@@ -17,11 +17,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.runs import cache_dir, sweep
 from helpers.sae import (
     Expanded,
     SparseFeatures,
@@ -36,6 +35,7 @@ from helpers.sae import (
 )
 
 from .command import options
+from .tables import ship, unpacked
 
 GAPS = (0.05, 0.1, 0.2, 0.4, 0.8)
 CENTRAL = ("standard", "expanded", "gated", "gated_shared_bias")
@@ -140,19 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for arm in some
     ]  # fmt: skip
     done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler, processes=args.processes)
-    table = pd.concat(
-        [pd.DataFrame(d.rows).assign(toy=d.toy, architecture=d.architecture) for d in done.itertuples()],
-        ignore_index=True,
-    )
-    keys = ["toy", "architecture", "sparsity", "seed"]
-    table = table[keys + [c for c in table if c not in keys]]
-    made = {
-        "recipe": "python -m recipes.escape" + " --reduced" * args.reduced, "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
-    }  # fmt: skip
-    save_artifact(
-        "reduced/" * args.reduced + "escape.csv", lambda path: table.round(5).to_csv(path, index=False), **made
-    )
+    table = unpacked(done, "toy", "architecture", "sparsity", "seed")
+    ship("escape", table, seeds=seeds, seconds=done.seconds.sum(), reduced=args.reduced, digits=5)
 
 
 if __name__ == "__main__":

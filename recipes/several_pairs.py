@@ -16,14 +16,14 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import torch
 
 from helpers.composition import best, blocks, readers
-from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.runs import cache_dir, sweep
 from helpers.sae import build, encode_together, stack, train_together
 
 from .command import options
+from .tables import ship, unpacked
 from .three_features import LR, REVIVE_AT, STEPS
 
 BLOCKS = (1, 2, 4)
@@ -81,16 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     numbers, seeds = ((1, 2), 2) if args.reduced else (BLOCKS, SEEDS)
     points = [{"n": n, "training": how, "seeds": seeds, "steps": STEPS} for n in reversed(numbers) for how in HOW]
     done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
-    table = pd.concat([pd.DataFrame(d.rows).assign(n=d.n, training=d.training) for d in done.itertuples()])
-    keys = ["n", "training", "ratio", "sparsity", "seed"]
-    table = table[keys + [c for c in table if c not in keys]].sort_values(keys)
-    made = {
-        "recipe": "python -m recipes.several_pairs" + " --reduced" * args.reduced,
-        "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
-    }
-    name = "reduced/" * args.reduced + "several_pairs.csv"
-    save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
+    keys = ("n", "training", "ratio", "sparsity", "seed")
+    table = unpacked(done, *keys).sort_values(list(keys))
+    ship("several_pairs", table, seeds=seeds, seconds=done.seconds.sum(), reduced=args.reduced)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import torch
 
 from helpers.composition import COMPOSED, SEPARATE, amplitudes, encoder, expected_loss, label
-from helpers.runs import cache_dir, save_artifact, sweep
+from helpers.runs import cache_dir, sweep
 from helpers.sae import build, encode_together, stack, train_together
 
 from .command import options
+from .tables import ship, unpacked
 
 L1_ARMS = ("standard", "expanded", "gated", "gated_shared_bias")
 K_ARMS = ("topk", "batchtopk", "matryoshka")
@@ -162,14 +162,7 @@ def points_of(studies: dict, seeds: int) -> list[dict]:
     return [{"study": study, "architecture": arm, **known} for study, arms in studies.items() for arm in arms]
 
 
-def table_of(done: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the points of a sweep as one table."""
-    table = pd.concat(
-        [pd.DataFrame(d.rows).assign(study=d.study, architecture=d.architecture) for d in done.itertuples()],
-        ignore_index=True,
-    )
-    keys = [key for key in ("study", "architecture", "ratio", "sparsity", "k", "seed") if key in table]
-    return table[keys + [c for c in table if c not in keys]]
+KEYS = ("study", "architecture", "ratio", "sparsity", "k", "seed")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -177,14 +170,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     seeds, studies = (3, {"grid": ("standard", "gated")}) if args.reduced else (SEEDS, STUDIES)
     done = sweep(run, points_of(studies, seeds), folder=cache_dir() / "runs", scheduler=args.scheduler)
-    table = table_of(done)
-    made = {
-        "recipe": "python -m recipes.three_features" + " --reduced" * args.reduced,
-        "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
-    }
-    name = "reduced/" * args.reduced + "three_features.csv"
-    save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
+    table = unpacked(done, *KEYS)
+    ship("three_features", table, seeds=seeds, seconds=done.seconds.sum(), reduced=args.reduced)
 
 
 if __name__ == "__main__":

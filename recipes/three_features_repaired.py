@@ -19,7 +19,8 @@ from helpers.composition import COMPOSED, SEPARATE, amplitudes, best_encoder, ex
 from helpers.runs import cache_dir, save_artifact, sweep
 
 from .command import options
-from .three_features import SEEDS, WIDTHS, points_of, run, table_of
+from .tables import ship, unpacked
+from .three_features import KEYS, SEEDS, WIDTHS, points_of, run
 
 STUDIES = {
     "both": ("standard", "gated", "jumprelu", "expanded"),
@@ -56,14 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     few = {"both": ("standard",), "revived": ("standard",)}
     seeds, studies = (3, few) if args.reduced else (SEEDS, STUDIES)
     done = sweep(run, points_of(studies, seeds), folder=cache_dir() / "runs", scheduler=args.scheduler)
-    table = table_of(done)
-    made = {
-        "recipe": "python -m recipes.three_features_repaired" + " --reduced" * args.reduced,
-        "seed": list(range(seeds)),
-        "seconds": round(done.seconds.sum()),
-    }
-    name = "reduced/" * args.reduced + "three_features_repaired.csv"
-    save_artifact(name, lambda path: table.round(4).to_csv(path, index=False), **made)
+    table = unpacked(done, *KEYS)
+    made = ship("three_features_repaired", table, seeds=seeds, seconds=done.seconds.sum(), reduced=args.reduced)
     if args.reduced:
         return
     points = [{"sparsity": s, "width": w} for s in EDGES for w in WIDTHS]
