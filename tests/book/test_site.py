@@ -25,6 +25,10 @@ THEME_BASELINE = {
     "empty-table-header": "pandas leaves the corner above the index empty",
 }
 
+# Bootstrap fades a button's colours in from black: on a slow machine that begins only when somebody looks.
+END_FADES = """document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().endTime < Infinity).forEach(one => one.finish())"""
+
 pytestmark = pytest.mark.browser
 
 
@@ -79,6 +83,7 @@ class Visit:
         self.page.goto(url, wait_until="networkidle")
         self.page.evaluate("document.fonts.ready")
         self.page.wait_for_load_state("networkidle")
+        self.page.evaluate(END_FADES)
 
     def _gate(self, route):
         parts = urlsplit(route.request.url)
