@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 from sympy import Abs, Expr, Rational, Symbol, oo, symbols
 from sympy.polys.rings import PolyElement
 
@@ -159,16 +160,15 @@ class Chart:
         """g in floats: (x, y) of numbers or arrays."""
         return tuple(sum(self.field.float(c) * u**a * v**b for (a, b), c in p.terms()) for p in self._map)
 
-    def preimage(self, x: float, y: float) -> tuple[float, float] | None:
-        """The (u, v) over a point of the plane, in floats; None if the chart does not see it."""
+    def preimage(self, x, y):
+        """The (u, v) over points of the plane, in floats, numbers or arrays: not finite where the chart sees none."""
         X, Y = ((p.coeff(1) if self.at else self.field.domain.zero) for p in (self.patch.x, self.patch.y))
-        x, y = x - self.field.float(X), y - self.field.float(Y)
-        for swapped, c in self.patch.steps:
-            x, y = (y, x) if swapped else (x, y)
-            if not x:
-                return None
-            y = y / x - self.field.float(c)
-        return tuple(sum(self.field.float(c) * x**a * y**b for (a, b), c in p.terms()) for p in self.back)
+        x, y = np.subtract(x, self.field.float(X)), np.subtract(y, self.field.float(Y))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for swapped, c in self.patch.steps:
+                x, y = (y, x) if swapped else (x, y)
+                y = y / x - self.field.float(c)
+            return tuple(sum(self.field.float(c) * x**a * y**b for (a, b), c in p.terms()) for p in self.back)
 
     def _expr(self, p: PolyElement) -> Expr:
         return expression(p, self.field, u, v)

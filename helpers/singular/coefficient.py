@@ -68,7 +68,11 @@ def local_learning_coefficient(
     True
     """
     one_of("sampler", sampler, SAMPLERS)
-    t, radius, localiser = finite("t", t, above=0), finite("radius", radius, above=0), finite("localiser", localiser, least=0)
+    t, radius, localiser = (
+        finite("t", t, above=0),
+        finite("radius", radius, above=0),
+        finite("localiser", localiser, least=0),
+    )
     chains, draws, thin = whole("chains", chains, 2), whole("draws", draws, 4), whole("thin", thin, 1)
     burn_in = draws if burn_in is None else whole("burn_in", burn_in)
     step = 0.1 / t if step is None else finite("step", step, above=0)
@@ -102,8 +106,9 @@ def extrapolate(low: Coefficient, high: Coefficient) -> tuple[float, tuple[float
     The intercept is ``(b λ(t_b) - a λ(t_a))/(b - a)`` with ``a = log t_a``, so for ``t_b = t_a²`` twice the higher
     less the lower. Raises ``ValueError`` unless 1 < low.t < high.t.
 
-    >>> a, b = (Coefficient(0.5 - 1 / np.log(t), (0, 1), t, 1, 1, np.full(4, 0.5 - 1 / np.log(t)), 0) for t in (1e3, 1e6))
-    >>> f"{extrapolate(a, b)[0]:.3f}"
+    >>> def perfect(t):
+    ...     return Coefficient(0.5 - 1 / np.log(t), (0.0, 1.0), t, 1.0, 1.0, np.zeros(4), 0)
+    >>> f"{extrapolate(perfect(1e3), perfect(1e6))[0]:.3f}"
     '0.500'
     """
     if not 1 < low.t < high.t:
