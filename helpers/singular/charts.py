@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sympy import Abs, Expr, Rational, Symbol, oo, symbols
 from sympy.polys.rings import PolyElement
 
-from .algebraic import Field, Sturm, expression
+from .algebraic import Field, Sturm, expression, squarefree
 from .blowups import Divisor, Patch, linear, order, substituted
 
 u, v = symbols("u v")
@@ -126,7 +126,7 @@ class Chart:
 
     @property
     def steps(self) -> tuple[tuple[str, Expr], ...]:
-        return tuple(("swapped" if swapped else "straight", self.field.expr(c)) for swapped, c in self.patch.steps)
+        return self.patch.steps
 
     @cached_property
     def reach(self) -> tuple[tuple | None, tuple | None]:
@@ -163,7 +163,7 @@ class Chart:
         """The (u, v) over a point of the plane, in floats; None if the chart does not see it."""
         X, Y = ((p.coeff(1) if self.at else self.field.domain.zero) for p in (self.patch.x, self.patch.y))
         x, y = x - self.field.float(X), y - self.field.float(Y)
-        for swapped, c in self.patch.steps:
+        for swapped, c in self.patch.path:
             x, y = (y, x) if swapped else (x, y)
             if not x:
                 return None
@@ -209,8 +209,7 @@ def _bracket(a: PolyElement, b: PolyElement) -> PolyElement:
 
 def _first_root(field: Field, p: PolyElement):
     """A rational number just short of the least positive root; infinity if there is none."""
-    sturm = Sturm(field, p)
-    if p.degree() < 1 or not sturm.count(0):
+    if p.degree() < 1 or not (sturm := Sturm(field, squarefree(p))).count(0):
         return oo
     low, high = Fraction(0), Fraction(1)
     while not sturm.count(0, high):
