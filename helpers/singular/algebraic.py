@@ -168,7 +168,9 @@ def _old_root(field: Field, p: PolyElement, s: int, G: Field):
     R, z = ring("z", G.domain)
     moved = R.zero
     for c in p.to_dense():
-        moved = moved * (R.ground_new(G.domain.unit) - s * z) + R.from_dense([G.domain.convert(a, QQ) for a in field.list(c)])
+        moved = moved * (R.ground_new(G.domain.unit) - s * z) + R.from_dense(
+            [G.domain.convert(a, QQ) for a in field.list(c)]
+        )
     minimal = R.from_dense([G.domain.convert(a, QQ) for a in field.minimal])
     common = minimal.gcd(moved).monic()
     assert common.degree() == 1, "the norm is square-free, so the pair (α, β) is found from their sum"

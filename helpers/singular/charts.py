@@ -19,7 +19,7 @@ import numpy as np
 from sympy import Abs, Expr, Rational, Symbol, oo, symbols
 from sympy.polys.rings import PolyElement
 
-from .algebraic import Field, Sturm, expression
+from .algebraic import Field, Sturm, expression, squarefree
 from .blowups import Divisor, Patch, linear, order, substituted
 
 u, v = symbols("u v")
@@ -127,7 +127,7 @@ class Chart:
 
     @property
     def steps(self) -> tuple[tuple[str, Expr], ...]:
-        return tuple(("swapped" if swapped else "straight", self.field.expr(c)) for swapped, c in self.patch.steps)
+        return self.patch.steps
 
     @cached_property
     def reach(self) -> tuple[tuple | None, tuple | None]:
@@ -209,8 +209,7 @@ def _bracket(a: PolyElement, b: PolyElement) -> PolyElement:
 
 def _first_root(field: Field, p: PolyElement):
     """A rational number just short of the least positive root; infinity if there is none."""
-    sturm = Sturm(field, p)
-    if p.degree() < 1 or not sturm.count(0):
+    if p.degree() < 1 or not (sturm := Sturm(field, squarefree(p))).count(0):
         return oo
     low, high = Fraction(0), Fraction(1)
     while not sturm.count(0, high):

@@ -68,10 +68,10 @@ def _critical(factors: list[PolyElement]) -> list[tuple[PolyElement, list]]:
 
 
 def _resultant(f: PolyElement, g: PolyElement) -> PolyElement:
-    """The resultant with respect to y."""
-    if f.degree(1) < 1 or g.degree(1) < 1:
-        f, g = (f, g) if f.degree(1) < 1 else (g, f)
-        return f ** max(g.degree(1), 0) if g.degree(1) > 0 else f.ring.one
+    """The resultant with respect to y; of a factor without y that factor, which has the same roots."""
+    without = [p for p in (f, g) if p.degree(1) < 1]
+    if without:
+        return without[0] if len(without) == 1 else f.ring.one
     swapped = [f.ring.from_dict({(b, a): c for (a, b), c in p.items()}) for p in (f, g)]
     return f.ring.from_dict({(a, 0): c for (a,), c in swapped[0].resultant(swapped[1]).items()})
 
@@ -96,7 +96,11 @@ def _between(polynomials: list[PolyElement]) -> list:
         width, spans = width / 4, [span for span, _ in whole.intervals(eps=width)]
     if not spans:
         return [QQ(0)]
-    ends = [(spans[0][0] - 2, spans[0][0]), *((a[1], b[0]) for a, b in pairwise(spans)), (spans[-1][1], spans[-1][1] + 2)]
+    ends = [
+        (spans[0][0] - 2, spans[0][0]),
+        *((a[1], b[0]) for a, b in pairwise(spans)),
+        (spans[-1][1], spans[-1][1] + 2),
+    ]
     return [_simplest(Fraction(str(low)), Fraction(str(high))) for low, high in ends]
 
 
@@ -131,7 +135,7 @@ def _refuse_negative(constant, factors: list, lines: list) -> None:
 
 
 def _special(critical: list) -> list[tuple[Field, object, object]]:
-    """The real common zeros of the ideals, each point once."""
+    """The real common zeros of the ideals, each point once, from left to right."""
     wanted: dict[PolyElement, list] = {}
     for p, ideal in critical:
         for q, _ in p.factor_list()[1] if ideal else ():
@@ -139,8 +143,8 @@ def _special(critical: list) -> list[tuple[Field, object, object]]:
     found = []
     for q, ideals in wanted.items():
         for field, x0 in roots_over_rationals(q):
-            found += [(G, x1, y0) for G, x1, y0 in _on_critical_line(field, x0, ideals)]
-    return found
+            found += _on_critical_line(field, x0, ideals)
+    return sorted(found, key=lambda point: (point[0].float(point[1]), point[0].float(point[2])))
 
 
 def _on_critical_line(field: Field, x0, ideals: list) -> list:

@@ -112,16 +112,13 @@ def resolve(K, depth: int = 40) -> Resolution:
     found, names, zeros = plane(source), (f"E{i}" for i in count(1)), []
     curves = {i: Divisor(f"C{n}", found.factors[i][1] // 2, 0) for n, i in enumerate(found.curves, 1)}
     for field, x0, y0 in found.points:
-        tree = blow_up(at_point(found.factors, field, x0, y0), names, depth)
-        charts = tuple(_centred(patch, source, curves) for patch in _leaves(tree))
-        zeros.append(Zero(charts[0].at, None, charts, tree if isinstance(tree, Blowup) else None))
+        patch = at_point(found.factors, field, x0, y0)
+        tree = blow_up(patch, lambda leaf: _centred(leaf, source, curves), names, depth)
+        blown = isinstance(tree, Blowup)
+        zeros.append(Zero(patch.at, None, tree.charts if blown else (tree,), tree if blown else None))
     for i, divisor in curves.items():
         zeros.append(Zero(None, found.factors[i][0].as_expr(), _along(found, i, source, divisor)))
     return Resolution(source.as_expr(), tuple(zeros))
-
-
-def _leaves(tree: Blowup | Patch) -> list[Patch]:
-    return [tree] if isinstance(tree, Patch) else [leaf for child in tree.children for leaf in _leaves(child)]
 
 
 def _centred(patch: Patch, source, curves: dict[int, Divisor]) -> Chart:
@@ -132,8 +129,7 @@ def _centred(patch: Patch, source, curves: dict[int, Divisor]) -> Chart:
                for c, _ in patch.through()]  # fmt: skip
     if len(through) == 1:
         through.append((None, R.gens[1]))
-    at = tuple(patch.field.expr(p.coeff(1)) for p in (patch.x, patch.y))
-    return _chart(patch, source, through, at)
+    return _chart(patch, source, through, patch.at)
 
 
 def _chart(patch: Patch, source, through: list, at) -> Chart:
