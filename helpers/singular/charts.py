@@ -165,7 +165,7 @@ class Chart:
         X, Y = ((p.coeff(1) if self.at else self.field.domain.zero) for p in (self.patch.x, self.patch.y))
         x, y = np.subtract(x, self.field.float(X)), np.subtract(y, self.field.float(Y))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for swapped, c in self.patch.steps:
+            for swapped, c in self.patch.path:
                 x, y = (y, x) if swapped else (x, y)
                 y = y / x - self.field.float(c)
             return tuple(sum(self.field.float(c) * x**a * y**b for (a, b), c in p.terms()) for p in self.back)
