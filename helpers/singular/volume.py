@@ -3,7 +3,7 @@
 Near its zeros a real-analytic ``K ≥ 0`` leaves ``V(ε) = vol{K ≤ ε} ~ c ε^λ (log 1/ε)^(m-1)`` (Watanabe 2009). The
 logarithm shows only over many decades, so the volume is followed down by splitting: of points spread evenly over
 ``{K ≤ ε}`` the best third survives at a smaller ε, is copied, and spread evenly again by slices
-(Kahn & Harris 1951; Au & Beck 2001). The product of the surviving shares is the volume. Many runs side by side say
+(subset simulation, Au & Beck 2001). The product of the surviving shares is the volume. Many runs side by side say
 how sure that is.
 """
 

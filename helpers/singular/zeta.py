@@ -1,7 +1,7 @@
 """The exact law behind an estimate: what a perfect sampler measures at a finite inverse temperature.
 
 For a random ``w`` the zeta function ``ζ(z) = E[K(w)^-z]`` has its first pole at z = λ, of order m. Its Mellin inverse
-is the partition function (Watanabe 2009, ch. 4),
+is the partition function (Watanabe 2009),
 
     Z(t) = E[exp(-t K)] = 1/(2πi) ∫ Γ(z) t^-z ζ(z) dz    along Re z = c, 0 < c < λ,
 
