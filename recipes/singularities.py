@@ -3,8 +3,8 @@
     python -m recipes singularities [--reduced] [--scheduler tcp://…]
 
 Writes three tables. `singular_curves.csv`, a row a polynomial and temperature: exact λ and m, and `λ(t)` from draws in
-the charts. `singular_volumes.csv`, a row a polynomial and level: ε, the volume as a share of the box (mean of runs),
-and what `volume_exponent` reads off it. `singular_samplers.csv`, a row a loss and sampler: the estimate at t = 1000
+the charts. `singular_volumes.csv`, a row a polynomial, route and level: ε, the volume as a share of the box (mean of
+runs), and what `volume_exponent` reads off it; by draws in charts for all, by splitting for some. `singular_samplers.csv`, a row a loss and sampler: the estimate at t = 1000
 with its interval beside the exact λ(t) and λ.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,10 @@ CURVES = {name: f"({f})**2" for name, f in SQUARES.items()} | {
     "(y − x²)² + x⁶": "(y - x**2)**2 + x**6",
 }  # fmt: skip
 VOLUMES = (
-    "node", "four lines", "x⁴ + x²y² + y⁵", "x²y² + x⁶ + y⁶",  # m = 2
+    "node", "irrational node", "x⁴ + x²y² + y⁵", "x²y² + x⁶ + y⁶",  # m = 2
     "x² + y²", "x² + y⁴", "A2 cusp", "(y − x²)² + x⁶",  # m = 1
 )  # fmt: skip
-TEMPERATURES = (1e3, 1e6)
+TEMPERATURES = (1e3, 1e6, 1e12)
 T = 1000.0  # of the samplers
 # name: powers of a monomial in the unit box, or sizes of the vectors of a network one unit wide inside
 MONOMIALS = {"x²y²": (1, 1), "x⁴y⁴": (2, 2), "x²y⁶": (1, 3)}
@@ -85,12 +86,15 @@ def run(part: str, name: str, size: float) -> dict:
                 "charts": len(zero.charts), "t": t, "value": found.value, "low": found.interval[0],
                 "high": found.interval[1],
             })  # fmt: skip
-    elif part == "volumes":
-        K = lambdify(["x", "y"], CURVES[name])
-        found = volume_exponent(lambda w: K(*w.T), [0.0, 0.0], points=int(1000 * size))
-        ends = dict(zip(("rlct_low", "rlct_high", "m_low", "m_high"), found.rlct_interval + found.multiplicity_interval,
-                        strict=True))  # fmt: skip
-        mean = {"curve": name, "rlct": found.rlct, "m": found.multiplicity} | ends
+    elif part in ("charts", "splitting"):
+        if part == "charts":
+            found = volume_exponent(CURVES[name], draws=int(2_000_000 * size))
+        else:
+            K = lambdify(["x", "y"], CURVES[name])
+            found = volume_exponent(lambda w: K(*w.T), [0.0, 0.0], points=int(1000 * size))
+        ends = zip(("rlct_low", "rlct_high", "m_low", "m_high"), found.rlct_interval + found.multiplicity_interval,
+                   strict=True)  # fmt: skip
+        mean = {"curve": name, "route": part, "rlct": found.rlct, "m": found.multiplicity} | dict(ends)
         rows = [mean | {"epsilon": e, "volume": v} for e, v in zip(found.epsilon, found.volume.mean(0), strict=True)]
     else:
         K, d, around, zeta, rlct = loss(name)
@@ -110,18 +114,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options("singularities", __doc__, "scheduler", reduced="a fifth of the draws, two curves and losses each")
     args = parser.parse_args(argv)
     size, most = (0.2, 2) if args.reduced else (1.0, None)
-    parts = {"curves": list(CURVES), "volumes": list(VOLUMES), "samplers": [*MONOMIALS, *NETWORKS]}
+    parts = {"curves": list(CURVES), "charts": list(CURVES), "splitting": list(VOLUMES)}
+    parts |= {"samplers": [*MONOMIALS, *NETWORKS]}
     points = [{"part": part, "name": name, "size": size} for part, names in parts.items() for name in names[:most]]
     done = sweep(run, points, folder=cache_dir() / "runs", scheduler=args.scheduler)
-    for part in parts:
-        mine = done[done.part == part]
-        table = pd.DataFrame([row for rows in mine["rows"] for row in rows])
+    tables = {"curves": ["curves"], "volumes": ["charts", "splitting"], "samplers": ["samplers"]}
+    for table, its in tables.items():
+        mine = done[done.part.isin(its)]
+        rows = pd.DataFrame([row for rows in mine["rows"] for row in rows])
         made = {"recipe": "python -m recipes.singularities" + " --reduced" * args.reduced, "seed": [0],
                 "seconds": round(float(mine.seconds.sum()))}  # fmt: skip
-        path = "reduced/" * args.reduced + f"singular_{part}.csv"
-        save_artifact(
-            path, lambda scratch, table=table: table.to_csv(scratch, index=False, float_format="%.6g"), **made
-        )
+        path = "reduced/" * args.reduced + f"singular_{table}.csv"
+        save_artifact(path, partial(rows.to_csv, index=False, float_format="%.6g"), **made)
 
 
 if __name__ == "__main__":

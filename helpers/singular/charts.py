@@ -69,11 +69,11 @@ class Chart:
 
     @property
     def k(self) -> tuple[int, int]:
-        return tuple(d.k if d else 0 for d in self.divisors)
+        return tuple(int(d.k) if d else 0 for d in self.divisors)
 
     @property
     def h(self) -> tuple[int, int]:
-        return tuple(d.h if d else 0 for d in self.divisors)
+        return tuple(int(d.h) if d else 0 for d in self.divisors)
 
     @property
     def rlct(self) -> Fraction:

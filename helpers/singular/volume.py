@@ -1,29 +1,33 @@
 """The volume law: how much room there is below a small loss.
 
 Near its zeros a real-analytic ``K ≥ 0`` leaves ``V(ε) = vol{K ≤ ε} ~ c ε^λ (log 1/ε)^(m-1)`` (Watanabe 2009). The
-logarithm shows only over many decades, so the volume is followed down by splitting: of points spread evenly over
-``{K ≤ ε}`` the best third survives at a smaller ε, is copied, and spread evenly again by slices
-(subset simulation, Au & Beck 2001). The product of the surviving shares is the volume. Many runs side by side say
-how sure that is.
+logarithm shows only over many decades. A polynomial's volume is drawn in the charts of its resolution, as far down as
+numbers go. Any other volume is followed down by splitting: of points spread evenly over ``{K ≤ ε}`` the best third
+survives at a smaller ε, is copied, and spread evenly again by slices
+(subset simulation, Au & Beck 2001). The
+product of the surviving shares is the volume. Many runs side by side say how sure that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..checks import finite, whole
 from ..evidence import interval
 from ..runs import progress
+from .resolution import Resolution, resolve
+from .resolved import weighted_draws
 from .slices import move
 
 SWEEPS = 2
 SURVIVING = 1 / 3
-SHIFTS = np.linspace(-0.5, 0.7, 25)  # of log 1/ε, in units of its least value: what m > 1 leaves undetermined
+DRAWN_TO = 200.0  # log 1/ε of volumes drawn in charts
+SHIFTS = np.linspace(-8.0, 40.0, 49)  # of log 1/ε: the constant inside the logarithm
+BEGIN = 0.3  # of the range of log 1/ε: what is above still feels other divisors
 
 
 class VolumeExponent(NamedTuple):
@@ -38,30 +42,61 @@ class VolumeExponent(NamedTuple):
 
 
 def volume_exponent(
-    K: Callable[[Tensor], Tensor],
-    center: Sequence[float],
+    K,
+    center: Sequence[float] = (0.0, 0.0),
     radius: float = 1.0,
     *,
     least: float = 1e-26,
     runs: int = 16,
     points: int = 500,
+    draws: int = 400_000,
     seed: int = 0,
 ) -> VolumeExponent:
     """λ and m of ``K`` at its zeros in the box of half-width ``radius`` around ``center``, from ``V(ε)``.
 
-    ``K`` maps points ``(n, d)``, float64, to values ``(n,)`` that are nowhere negative and have a zero in the box.
-    The volume is followed down to ``least``, which has to stay above the rounding of ``K``. Raises ``ValueError`` for
-    arguments out of range, for a ``K`` that is negative or not a number somewhere, that never comes near zero, or
-    that vanishes on a part of the box.
+    ``K`` is a polynomial in x and y as :func:`resolve` takes it, or its resolution: then ``center`` is one of its zeros
+    and the volume comes from ``draws`` points in charts, down to ε = 1e-87. Or ``K`` is a function that maps points
+    ``(n, d)``, float64, to values ``(n,)``, nowhere negative and zero somewhere in the box: then ``runs`` of ``points``
+    each follow the volume down to ``least``, which has to stay above the rounding of ``K``. By then a divisor whose
+    (h + 1)/2k lies little above λ may still be felt, and be taken for a logarithm.
 
-    >>> found = volume_exponent(lambda w: w[:, 0] ** 2 + w[:, 1] ** 2, [0, 0], runs=8, points=200)
-    >>> 0.95 < found.rlct < 1.05, found.multiplicity_interval[0] < 1 < found.multiplicity_interval[1]
-    (True, True)
+    Raises ``ValueError`` for arguments out of range, for a ``K`` that is negative or not a number somewhere, that never
+    comes near zero, or that vanishes on a part of the box.
+
+    >>> found = volume_exponent("(y**2 - x**3)**2")
+    >>> found.rlct_interval[0] - 0.001 < 5 / 12 < found.rlct_interval[1] + 0.001, round(found.multiplicity)
+    (True, 1)
     """
-    radius, least = finite("radius", radius, above=0), finite("least", least, above=0)
-    runs, points = whole("runs", runs, 4), whole("points", points, 50)
+    radius, seed = finite("radius", radius, above=0), whole("seed", seed)
+    if not callable(K):
+        return _in_charts(K, center, radius, draws, seed)
+    least, runs, points = finite("least", least, above=0), whole("runs", runs, 4), whole("points", points, 50)
     center = torch.as_tensor(center, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(whole("seed", seed))
+    epsilon, shares = _split(K, center, radius, least, runs, points, seed)
+    picks = np.random.default_rng(seed).integers(runs, size=(400, runs))
+    # shares of runs are pooled level by level: their products would soon hang on the luckiest run
+    falls = -np.log(np.stack([shares.mean(0), *shares[picks].mean(1)]))
+    return _read(np.log(1 / epsilon), falls, epsilon[1:], shares.cumprod(1))
+
+
+def _in_charts(K, center, radius, draws, seed) -> VolumeExponent:
+    resolution = K if isinstance(K, Resolution) else resolve(K)
+    points = [zero for zero in resolution.zeros if zero.at is not None]
+    near = [zero for zero in points if np.allclose([float(a) for a in zero.at], center, atol=1e-9)]
+    if not near:
+        raise ValueError(
+            f"center={tuple(center)} is no special zero of K; its points are {[zero.at for zero in points]}"
+        )
+    area, values = weighted_draws(resolution, near[0], DRAWN_TO, radius=radius, draws=draws, seed=seed)
+    T = np.arange(0.0, DRAWN_TO, 4.0)
+    volume = np.stack([np.where(values <= np.exp(-at), area, 0.0).sum(1) for at in T], 1) / (4 * radius**2)
+    picks = np.random.default_rng(seed).integers(len(volume), size=(400, len(volume)))
+    pooled = np.stack([volume.mean(0), *volume[picks].mean(1)])
+    return _read(T, -np.diff(np.log(pooled), axis=1), np.exp(-T), volume)
+
+
+def _split(K, center, radius, least, runs, points, seed):
+    generator = torch.Generator().manual_seed(seed)
     low, high = center - radius, center + radius
     shape = (runs * points, len(center))
     w = low + 2 * radius * torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -85,8 +120,7 @@ def volume_exponent(
         epsilon.append(below)
         bar.update()
     bar.close()
-    epsilon, shares = np.array(epsilon), np.array(shares).T
-    return _read(epsilon, shares, seed)
+    return np.array(epsilon), np.array(shares).T
 
 
 def _spread(K, w, below, low, high, runs, generator):
@@ -122,21 +156,17 @@ def _checked(K, w):
     return values
 
 
-def _read(epsilon, shares, seed) -> VolumeExponent:
-    # a level's share: -log p = λ ΔT - (m-1) Δlog(T + c), with T = log 1/ε; above a quarter of the range it holds
-    T = np.log(1 / epsilon)
-    kept = T[:-1] >= T[0] + 0.25 * (T[-1] - T[0])
-    T0, T1 = T[:-1][kept], T[1:][kept]
-    draws = np.random.default_rng(seed).integers(len(shares), size=(400, len(shares)))
-    pooled = np.stack([shares[:, kept].mean(0), *shares[draws][:, :, kept].mean(1)])  # (1 + draws, levels)
-    fall = -np.log(pooled)
+def _read(T, falls, epsilon, volume) -> VolumeExponent:
+    # falls (1 + draws, levels) of log V between the T = log 1/ε: each is λ ΔT - (m-1) Δlog(T + c)
+    kept = T[:-1] >= T[0] + BEGIN * (T[-1] - T[0])
+    T0, T1, falls = T[:-1][kept], T[1:][kept], falls[:, kept]
     fits, misfits = [], []
-    for shift in SHIFTS * T0[0]:
+    for shift in SHIFTS:
         design = np.stack([T1 - T0, -np.log((T1 + shift) / (T0 + shift))], axis=1)
-        solution = np.linalg.lstsq(design, fall.T, rcond=None)[0].T
-        fits.append(solution), misfits.append(((fall - solution @ design.T) ** 2).sum(1))
+        solution = np.linalg.lstsq(design, falls.T, rcond=None)[0].T
+        fits.append(solution), misfits.append(((falls - solution @ design.T) ** 2).sum(1))
     best = np.argmin(misfits, axis=0)
-    rlct, extra = np.array(fits)[best, np.arange(len(fall))].T
+    rlct, extra = np.array(fits)[best, np.arange(len(falls))].T
     return VolumeExponent(
-        float(rlct[0]), interval(rlct[1:]), 1 + float(extra[0]), interval(1 + extra[1:]), epsilon[1:], shares.cumprod(1)
-    )  # fmt: skip
+        float(rlct[0]), interval(rlct[1:]), 1 + float(extra[0]), interval(1 + extra[1:]), epsilon, volume
+    )
