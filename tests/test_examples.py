@@ -17,7 +17,7 @@ FIXED = {
     "page": ("Explorer", "use"),
     "runs": ("artifact", "save_artifact", "sweep"),
     "reviewer": ("ReviewedPlans",),
-    "singular": ("resolve", "Chart", "deep_linear_rlct"),
+    "singular": ("resolve",),
 }
 
 

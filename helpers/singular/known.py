@@ -1,7 +1,7 @@
 """Losses whose λ and m are known without :func:`helpers.singular.resolve`: what it is held against.
 
-For K = f² with a curve f on which real and complex thresholds agree, λ is half the log canonical threshold of the curve:
-those of the simple singularities, which their weights give, and those that quartics and quintics have (Cheltsov,
+For K = f² with a curve f on which real and complex thresholds agree, λ is half the log canonical threshold of the
+curve: those of the simple singularities, which their weights give, and those that quartics and quintics have (Cheltsov,
 https://arxiv.org/abs/1409.6186). The rest by hand.
 
 >>> from helpers.singular import KNOWN

@@ -126,11 +126,16 @@ def _centred(patch: Patch, source, curves: dict[int, Divisor]) -> Chart:
     """The chart around a point upstairs where K is at normal crossings."""
     R = patch.x.ring
     strict = {i: f for i, f, _ in patch.strict}
-    through = [(c, R.gens[patch.axes.index(c)]) if isinstance(c, Divisor) else (curves[c], strict[c])
+    through = [(c, R.gens[patch.axes.index(c)]) if isinstance(c, Divisor) else (curves[c], _equation(strict[c]))
                for c, _ in patch.through()]  # fmt: skip
     if len(through) == 1:
         through.append((None, R.gens[1]))
     return _chart(patch, source, through, patch.at)
+
+
+def _equation(f):
+    """An axis, if f vanishes on it; otherwise f."""
+    return next((w for i, w in enumerate(f.ring.gens) if all(m[i] for m in f)), f)
 
 
 def _chart(patch: Patch, source, through: list, at) -> Chart:
