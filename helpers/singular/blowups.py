@@ -4,8 +4,8 @@ Blowing up the origin of a patch with coordinates (u, v) replaces it by the line
 
     straight  (u, v) ← (u, u v)        swapped  (u, v) ← (u v, u),
 
-and in both the new divisor is u = 0. The order of K along it is the order of K at the point that was blown up; the order
-of the Jacobian is one more than the sum over divisors through that point. What is left of the factors of K are their
+and in both the new divisor is u = 0. K's order along it is K's order at the point that was blown up; the Jacobian's is
+one more than the sum of its orders along the divisors through that point. What is left of the factors of K are their
 strict transforms. A patch is done when at its origin at most two components meet, each smooth, and not tangent.
 """
 
@@ -131,7 +131,7 @@ def at_point(factors: list, field: Field, x0, y0) -> Patch:
 
 
 def blow_up(patch: Patch, chart: Callable[[Patch], object], names: Iterator[str], depth: int):
-    """The tree over the origin of ``patch``; just its ``chart`` where K is a monomial there. ``names`` yields E1, E2, …"""
+    """The tree over the origin of ``patch``, or just its ``chart`` where K is a monomial; ``names`` yields E1, E2, …"""
     if patch.is_normal_crossings():
         return chart(patch)
     if len(patch.path) >= depth:
@@ -169,8 +169,8 @@ def _monomial(f: PolyElement, swapped: bool) -> PolyElement:
 def _on_divisor(patch: Patch, swapped: bool) -> list[Patch]:
     """The patch around each real point of u = 0 where more than the divisor passes.
 
-    Where there is none the patch itself, for the divisor has to be covered. Of the swapped patch only the origin counts,
-    the one direction that the straight patch leaves out.
+    Where there is none the patch itself, for the divisor has to be covered. Of the swapped patch only the origin
+    counts, the one direction that the straight patch leaves out.
     """
     if swapped:
         return [replace(patch, path=(*patch.path, (True, patch.field.domain.zero)))]

@@ -133,8 +133,9 @@ class Chart:
     def reach(self) -> tuple[tuple | None, tuple | None]:
         """How far the form holds along each divisor: an interval of v on u = 0, and one of u on v = 0.
 
-        Its ends are rational, just short of the next place where a unit vanishes or another component passes. None
-        for a coordinate without a divisor, or whose divisor is no axis. The charts' intervals cover every divisor.
+        Its ends are rational, just short of the next place where a unit vanishes or another component passes. Up to
+        there, off the origin, q is itself a unit on u = 0 and v the other coordinate. None for a coordinate without a
+        divisor, or whose divisor is no axis. Together the charts' intervals cover the exceptional divisors.
         """
         if self.at is None:
             return None, None
@@ -152,9 +153,10 @@ class Chart:
             there = self.jacobian_unit.subs(u, U / root)
             size = Abs(U) ** self.h[0] * Abs(v) ** self.h[1] * self.unit ** (-(self.h[0] + 1) * power)
             return Absorbed(u * root, size * (there if there == 1 else Abs(there)), True)
-        new = p * root
-        change = new.diff(u) * q.diff(v) - new.diff(v) * q.diff(u)
-        return Absorbed(new, Abs(self.jacobian) / Abs(change), False)
+        size = Abs(p) ** self.h[0] * Abs(q) ** self.h[1] * Abs(self.jacobian_unit) * self.unit ** (1 - power)
+        unit, (one, other) = self._units[0], self.local
+        change = self._expr(unit * _bracket(one, other)) + power * self._expr(one * _bracket(unit, other))
+        return Absorbed(p * root, size / Abs(change), False)
 
     def __call__(self, u, v):
         """g in floats: (x, y) of numbers or arrays."""
@@ -196,7 +198,7 @@ class Chart:
         unit, jacobian_unit = self._units
         T = R.drop(axis)
         t, line = T.gens[0], lambda p: T.from_dict({(m[1 - axis],): c for m, c in p.items() if not m[axis]})
-        bad = line(unit) * line(jacobian_unit) * line(_bracket(*self.local)) * line(other).exquo(t)
+        bad = line(unit) * line(jacobian_unit) * line(other).exquo(t)
         ends = [_first_root(self.field, p) for p in (bad.compose(t, -t), bad)]
         return -ends[0], ends[1]
 
@@ -214,7 +216,7 @@ def _first_root(field: Field, p: PolyElement):
     low, high = Fraction(0), Fraction(1)
     while not sturm.count(0, high):
         low, high = high, 2 * high
-    for _ in range(16):
+    while high - low > low / 2**14:
         middle = (low + high) / 2
         low, high = (low, middle) if sturm.count(0, middle) else (middle, high)
     return Rational(low.numerator, low.denominator)

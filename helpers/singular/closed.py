@@ -49,10 +49,10 @@ def _pair(part) -> tuple[Fraction, int]:
 
 
 def deep_linear_rlct(widths: Sequence[int], rank: int) -> tuple[Fraction, int]:
-    """(λ, m) of the squared error of a product of matrices, W_L ⋯ W₁ of ``widths`` n₀, …, n_L, at a truth of ``rank`` r.
+    """(λ, m) of the squared error of a product W_L ⋯ W₁ of matrices of ``widths`` n₀, …, n_L, if the truth has rank r.
 
-    With Mᵢ = nᵢ - r, and Σ the ℓ + 1 layers with the smallest Mᵢ for which max_Σ M ≤ S / ℓ ≤ the other M, S = Σ_Σ M, and
-    a = S - (⌈S / ℓ⌉ - 1) ℓ:
+    With Mᵢ = nᵢ - r; the ℓ + 1 layers with the smallest Mᵢ, which add up to S, for that ℓ for which none of these is
+    above S / ℓ and none of the others below; and a = S - (⌈S / ℓ⌉ - 1) ℓ:
 
         λ = (r (n₀ + n_L) - r²) / 2 + a (ℓ - a) / 4ℓ - (ℓ - 1) S² / 4ℓ + ½ Σ_{i<j} MᵢMⱼ,    m = a (ℓ - a) + 1
 

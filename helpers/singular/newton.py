@@ -26,7 +26,7 @@ Point = tuple[int, int]
 
 @dataclass(frozen=True)
 class NewtonPolygon:
-    """The polygon's ``vertices`` from the y-axis to the x-axis, its ``distance`` d, and the ``face`` the diagonal meets.
+    """The polygon's ``vertices`` from the y-axis to the x-axis, its ``distance`` d, the ``face`` the diagonal meets.
 
     The face is one vertex, an edge's two, or one and None for an unbounded edge. ``root``: the largest multiplicity of
     a real root, off the axes, of the edge's polynomial (0 if there is none). ``adapted``: whether ``rlct`` = 1/d and
@@ -67,7 +67,7 @@ def newton_polygon(K) -> NewtonPolygon:
 
 
 def adapted_rlct(K, steps: int = 20) -> tuple[Fraction, int]:
-    """(λ, m) of ``K ≥ 0`` at the origin, by Newton polygons: y ← y + c xⁿ, or the same with x and y exchanged, until adapted.
+    """(λ, m) of ``K ≥ 0`` at the origin, by Newton polygons: y ← y + c xⁿ, or x ← x + c yⁿ, until adapted.
 
     A root of a multiplicity above d is rational and the only one, so each step is forced. Raises ValueError as
     :func:`newton_polygon` does, and if ``steps`` changes of coordinates are not enough.

@@ -1,8 +1,8 @@
 """Where K vanishes in the plane, and where it needs a closer look: exactly, by lines x = const between critical ones.
 
-K = c ∏ fᵢ^eᵢ over ℚ. The critical x are the real roots of disc_y(fᵢ) and res_y(fᵢ, fⱼ). Between two of them the roots y of
-the fᵢ neither meet nor vanish, so one rational line tells for all lines: where K is negative, and which fᵢ have a real
-curve of zeros. On critical lines lie the singular points of the curve ∏ fᵢ = 0, the isolated zeros among them.
+K = c ∏ fᵢ^eᵢ over ℚ. The critical x are the real roots of res_y(fᵢ, ∂fᵢ/∂y) and res_y(fᵢ, fⱼ). Between two of them the
+roots y of the fᵢ neither meet nor vanish, so one rational line tells for all: where K is negative, and which fᵢ have a
+real curve of zeros. On critical lines lie the singular points of ∏ fᵢ = 0, the isolated zeros of K among them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import combinations, pairwise
 from math import floor, prod
 
-from sympy import QQ, Poly
+from sympy import QQ, ZZ, Poly
 from sympy.polys.rings import PolyElement, ring
 
 from .algebraic import Field, embed, real_roots, roots_over_rationals, squarefree
@@ -72,8 +72,14 @@ def _resultant(f: PolyElement, g: PolyElement) -> PolyElement:
     without = [p for p in (f, g) if p.degree(1) < 1]
     if without:
         return without[0] if len(without) == 1 else f.ring.one
-    swapped = [f.ring.from_dict({(b, a): c for (a, b), c in p.items()}) for p in (f, g)]
-    return f.ring.from_dict({(a, 0): c for (a,), c in swapped[0].resultant(swapped[1]).items()})
+    one, other = (_over_integers(p) for p in (f, g))
+    return f.ring.from_dict({(a, 0): QQ(c) for (a,), c in one.resultant(other).items()})
+
+
+def _over_integers(p: PolyElement) -> PolyElement:
+    """A multiple with whole coefficients, in y and x: resultants eliminate the first variable, and like integers."""
+    R = ring("y,x", ZZ)[0]
+    return R.from_dict({(b, a): ZZ(int(c.numerator)) for (a, b), c in p.clear_denoms()[1].items()})
 
 
 def _in_x(p: PolyElement) -> PolyElement:

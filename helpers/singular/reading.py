@@ -1,7 +1,7 @@
 """What counts as K: a polynomial in x and y with rational coefficients, from a string, a sympy expression or a number.
 
-A string is parsed into Python's syntax tree and rebuilt from the few kinds of nodes a polynomial needs. Nothing in it is
-evaluated, and powers are bounded before they are taken.
+A string is parsed into Python's syntax tree and rebuilt from the few kinds of nodes a polynomial needs. Nothing in it
+is evaluated, and powers are bounded before they are taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sympy.polys.rings import PolyElement, ring
 x, y = symbols("x y")
 R, X, Y = ring("x,y", QQ)
 DEGREE, BITS, LENGTH = 100, 10_000, 10_000
-LIKE = "expected a polynomial in x and y with rational coefficients, such as (y**2 - x**3)**2"
+LIKE = "expected a polynomial in x and y over the rationals, such as (y**2 - x**3)**2"
 
 
 def polynomial(K, name: str = "K") -> PolyElement:
@@ -25,7 +25,7 @@ def polynomial(K, name: str = "K") -> PolyElement:
     x**6/3 + x**4 - 2*x**2*y + y**2
     >>> polynomial("x**2 + z**2")
     Traceback (most recent call last):
-    ValueError: K has the variable 'z'; expected a polynomial in x and y with rational coefficients, such as (y**2 - x**3)**2
+    ValueError: K has the variable 'z'; expected a polynomial in x and y over the rationals, such as (y**2 - x**3)**2
     """
     if isinstance(K, str):
         return _parsed(K, name)

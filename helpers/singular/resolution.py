@@ -1,7 +1,8 @@
 """Resolution of a polynomial K(x, y) ≥ 0 at all of its real zeros, and what can be read off it: λ and its multiplicity.
 
-λ = min (h + 1) / 2k over divisors; m is the largest number of divisors with that value through one real point (Watanabe
-2009, theorem 2.4 there; Atiyah 1970, https://doi.org/10.1002/cpa.3160230202). Then V(ε) = vol(K < ε) ~ c ε^λ (log 1/ε)^{m-1}.
+λ = min (h + 1) / 2k over divisors; m is the largest number of divisors with that value through one real point. They say
+how volumes shrink, vol(K < ε) ~ c ε^λ (log 1/ε)^{m-1}, and do not depend on the resolution (Watanabe, *Algebraic
+Geometry and Statistical Learning Theory*, 2009; defined through resolutions in https://arxiv.org/abs/2411.13392).
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from itertools import count
 from sympy import Expr
 
 from ..checks import whole
-from .algebraic import RATIONALS, expression
+from .algebraic import RATIONALS
 from .blowups import Blowup, Divisor, Patch, at_point, blow_up
 from .charts import Chart, polynomial_inverse
 from .plane import Plane, plane
-from .reading import polynomial, x, y
+from .reading import polynomial
 
 
 @dataclass(frozen=True, eq=False)
 class Zero:
     """A curve of real zeros (its regular points), or a point that needs a look of its own.
 
-    ``at``: a point (x₀, y₀), or None; ``equation``: of the curve, or None. ``isolated``: whether no curve of zeros passes
-    through the point. ``tree``: the blow-ups over it, or None where K is at normal crossings as it stands.
+    ``at``: a point (x₀, y₀), or None; ``equation``: of the curve, or None. ``isolated``: whether no curve of zeros
+    passes through the point. ``tree``: the blow-ups over it, or None where K is at normal crossings as it stands.
     """
 
     at: tuple[Expr, Expr] | None
@@ -104,9 +105,9 @@ def resolve(K, depth: int = 40) -> Resolution:
     >>> [(d.name, d.k, d.h) for d in cusp.divisors]
     [('E1', 2, 1), ('E2', 3, 2), ('E3', 6, 4), ('C1', 1, 0)]
     >>> cusp.intersections
-    (('E1', 'E3'), ('E3', 'C1'), ('E2', 'E3'))
+    (('E3', 'C1'), ('E1', 'E3'), ('E2', 'E3'))
     >>> resolve("x**2 * y**2").zeros
-    (Zero((0, 0), λ=1/2, m=2, charts=1), Zero(x = 0, λ=1/2, m=1, charts=1), Zero(y = 0, λ=1/2, m=1, charts=1))
+    (Zero((0, 0), λ=1/2, m=2, charts=1), Zero(y = 0, λ=1/2, m=1, charts=1), Zero(x = 0, λ=1/2, m=1, charts=1))
     """
     depth, source = whole("depth", depth, 0), polynomial(K)
     found, names, zeros = plane(source), (f"E{i}" for i in count(1)), []
@@ -125,15 +126,20 @@ def _centred(patch: Patch, source, curves: dict[int, Divisor]) -> Chart:
     """The chart around a point upstairs where K is at normal crossings."""
     R = patch.x.ring
     strict = {i: f for i, f, _ in patch.strict}
-    through = [(c, R.gens[patch.axes.index(c)]) if isinstance(c, Divisor) else (curves[c], strict[c])
+    through = [(c, R.gens[patch.axes.index(c)]) if isinstance(c, Divisor) else (curves[c], _equation(strict[c]))
                for c, _ in patch.through()]  # fmt: skip
     if len(through) == 1:
         through.append((None, R.gens[1]))
     return _chart(patch, source, through, patch.at)
 
 
+def _equation(f):
+    """An axis, if f vanishes on it; otherwise f."""
+    return next((w for i, w in enumerate(f.ring.gens) if all(m[i] for m in f)), f)
+
+
 def _chart(patch: Patch, source, through: list, at) -> Chart:
-    """A chart with the given (divisor, equation) pairs as coordinates; they become u and v if that can be polynomial."""
+    """A chart whose coordinates are the (divisor, equation) pairs; they become u and v if that can be polynomial."""
     R = patch.x.ring
     (one, p), (two, q) = through
     straight = polynomial_inverse(p, q) is not None
@@ -141,7 +147,7 @@ def _chart(patch: Patch, source, through: list, at) -> Chart:
 
 
 def _along(found: Plane, i: int, source, divisor: Divisor) -> tuple[Chart, ...]:
-    """Charts along a curve f = 0: (f, x) where f has a slope in y, (f, y) where it has one in x; one if that is enough."""
+    """Charts along a curve f = 0: (f, x) where f has a slope in y, (f, y) where it has one in x; one if that does."""
     patch = at_point(found.factors, RATIONALS, 0, 0)
     f = patch.strict[i][1]
     charts = [_chart(patch, source, [(divisor, f), (None, w)], None) for w in f.ring.gens]
