@@ -46,8 +46,8 @@ def resolved_coefficient(
     """
     t = finite("t", t, above=0)
     area, K = weighted_draws(resolution, zero, np.log(max(t, 1.0)), radius=radius, draws=draws, seed=seed)
-    weight = area * np.exp(-t * K)
-    loss = np.where(weight > 0, t * np.minimum(K, 1e300 / t), 0.0)
+    weight = area * np.exp(-np.minimum(t * K.clip(max=1e300 / t), 746.0))  # beyond that it is zero
+    loss = np.where(weight > 0, t * K.clip(max=1e300 / t), 0.0)
     ratios = (weight * loss).sum(1) / weight.sum(1)
     half = float(student.ppf(0.975, PARTS - 1) * ratios.std(ddof=1) / np.sqrt(PARTS))
     value = float((weight * loss).sum() / weight.sum())
