@@ -28,8 +28,8 @@ u, v = symbols("u v")
 class Absorbed(NamedTuple):
     """The chart with its unit absorbed into the first coordinate, u′ = p · unit^{1/2k₁}, so that K is u′^{2k₁} q^{2k₂}.
 
-    ``coordinate``: u′ in terms of u and v. ``jacobian``: what |dx dy| is in du′ dq: an expression in the symbol ``u'``
-    and v if the unit depends on v alone (``explicit``), otherwise in u and v.
+    ``coordinate``: u′ in terms of u and v. ``jacobian``: what ``|dx dy|`` is in ``du′ dq``: an expression in the symbol
+    ``u'`` and v if the unit depends on v alone (``explicit``), otherwise in u and v.
     """
 
     coordinate: Expr

@@ -11,7 +11,7 @@ from ..checks import whole, wholes
 
 
 def monomial_rlct(k: Sequence[int], h: Sequence[int] | None = None) -> tuple[Fraction, int]:
-    """(λ, m) of K = ∏ xⱼ^{2kⱼ} under the density ∏ |xⱼ|^{hⱼ} near 0: the least (hⱼ + 1) / 2kⱼ, and how often it is met.
+    """(λ, m) of K = ∏ xⱼ^{2kⱼ} under the density ``∏ |xⱼ|^{hⱼ}`` near 0: the least (hⱼ + 1) / 2kⱼ, and how often.
 
     Raises ValueError unless k and h are whole numbers, as many of each, and some k is not 0.
 

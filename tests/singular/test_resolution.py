@@ -42,7 +42,7 @@ def test_known_values_come_out(K, known):
 
 
 def rings(chart):
-    """What turns an expression in u and v into something exact to compute with: polynomials, or 60 digits at a point."""
+    """What turns an expression in u and v into something to compute with: polynomials, or 60 digits at a point."""
     if not chart.field.minimal:
         return [lambda expr: sympy.Poly(expr, u, v, domain="QQ")]
     points = [{u: Rational(a, 7), v: Rational(b, 5)} for a, b in ((3, 2), (-5, 9), (4, -11))]
