@@ -5,7 +5,7 @@
 Writes three tables. `singular_curves.csv`, a row a polynomial and temperature: exact λ and m, and `λ(t)` from draws in
 the charts. `singular_volumes.csv`, a row a polynomial, route and level: ε, the volume as a share of the box (mean of
 runs), and what `volume_exponent` reads off it; by draws in charts for all, by splitting for some.
-`singular_samplers.csv`, a row a loss and sampler: the estimate at t = 1000 with its interval beside the exact λ(t) and λ.
+`singular_samplers.csv`, a row a loss and sampler: the estimate at t = 1000, its interval, and the exact λ(t) and λ.
 """
 
 from __future__ import annotations

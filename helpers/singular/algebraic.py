@@ -3,8 +3,8 @@
 A zero of K, or the place on a divisor where the next blow-up is due, may be irrational. Such a point lies in a field
 ℚ(α): a minimal polynomial of α over ℚ, and an interval in which α is its only root. Arithmetic needs the polynomial
 alone; signs, and so everything that is *real*, need the interval too. A root β over ℚ(α) gets a field ℚ(γ) of its own,
-one level high, with γ = β + sα (the primitive element theorem): by the norm, factored over ℚ (Trager 1976,
-https://doi.org/10.1145/800205.806338). Towers of fields never arise.
+one level high, with γ = β + sα (the primitive element theorem): by the norm, factored over ℚ (as Trager does).
+Towers of fields never arise.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ def split_r_hat(values: np.ndarray) -> float:
 def effective_size(values: np.ndarray) -> float:
     """Independent draws that the draws ``values (chains, draws)`` are worth, for their mean.
 
-    Autocorrelations are pooled over half chains and summed in pairs for as long as the pairs are positive. Raises ``ValueError`` as :func:`split_r_hat`.
+    Autocorrelations are pooled over half chains and summed in pairs for as long as the pairs are positive.
+    Raises ``ValueError`` as :func:`split_r_hat`.
 
     >>> draws = np.random.default_rng(0).normal(size=(4, 1000))
     >>> 3000 < effective_size(draws) < 5000

@@ -1,7 +1,5 @@
 """devinterp's SGLD on the losses of chapter 9: what it estimates, and how fast. Runs in the peers' environment.
 
-    python benchmarks/singular_peer.py < {"losses": …} > {"estimates": …}
-
 A chain is a module of its own with one parameter, as devinterp's sampler runs them one after the other; the estimate is
 its `compute_llc`: n β times the mean loss over *all* steps less the loss at the start, burn-in included.
 """
