@@ -9,5 +9,5 @@ echo "building $env (about three minutes, once)"
 "${PYTHON:-python3}" -m venv "$env"
 "$env/bin/pip" install -q torch==2.13.0
 "$env/bin/pip" install -q -r benchmarks/requirements-peers.txt
-"$env/bin/pip" install -q --no-deps dictionary-learning==0.1.0 eai-sparsify==1.3.3
+"$env/bin/pip" install -q --no-deps dictionary-learning==0.1.0 eai-sparsify==1.3.3 devinterp==2.0.1
 cp benchmarks/requirements-peers.txt "$stamp"

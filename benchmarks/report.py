@@ -67,6 +67,17 @@ The 1st, 10th and 100th largest of each row's cosines, exact, fp32. Contenders t
 product alone is made in blocks, in one buffer; *sort* and *topk* rank whole rows of it; faiss is its flat index.
 Growth: {queries:,} query rows, with the same number of cosines held at a time.
 """
+SINGULAR = """\
+**Resolution of singularities** (chapter 9), measured {date} on {machine}, load {load_at_start} at the start
+
+| what | measured | ratio |
+|---|---|---|
+{rows}
+
+All {losses} losses whose λ is known. Here every chart is written out, at every real zero; Singular's `resolve.lib`
+resolves the curves over the complex numbers and keeps conjugate points together. They take turns; sums of medians.
+λ is also minus the largest root of the Bernstein polynomial, which Singular computes from differential operators.
+"""
 BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
 RESIDENT = 1024  # MiB that the cosines of 24,576 rows may take
@@ -151,6 +162,22 @@ def geometry(results: dict) -> str:
         rows.append((what, f"{beyond:,.0f}", f"{beyond / before:.2f}"))
     values = {k: results[k] for k in ("date", "machine", "threads", "load_at_start")} | {"queries": sizes["queries"]}
     return GEOMETRY.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def singular(results: dict) -> str:
+    """Seconds for all losses, of both, and how often the other route agrees."""
+    seconds = {name: sum(times.values()) for name, times in results["seconds"].items()}
+    slowest = max(results["seconds"]["here"].values())
+    rows = [("all, s", f"{seconds['here']:.2f}", "1"), ("the slowest of them, s", f"{slowest:.2f}", "")]
+    if "singular" in seconds:
+        ratio = seconds["singular"] / seconds["here"]
+        rows.append(("Singular's resolve.lib, s", f"{seconds['singular']:.2f}", f"**{ratio:.1f}**"))
+    if "bernstein" in results:
+        times = results["bernstein"]
+        rows.append((f"Bernstein polynomials of {len(times)}, s", f"{sum(times.values()):.1f}", ""))
+        rows.append(("of these with the same λ", f"{results['agree']}", f"{results['agree'] / len(times):.0%}"))
+    values = {k: results[k] for k in ("date", "machine", "load_at_start", "losses")}
+    return SINGULAR.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:

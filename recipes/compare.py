@@ -153,6 +153,18 @@ def rescaling() -> bool:
     return all(agree)
 
 
+def singularities() -> bool:
+    agree = []
+    for part, keys in (("curves", ["curve", "t"]), ("samplers", ["loss", "sampler"])):
+        shipped, reduced = pair(f"singular_{part}.csv")
+        both = reduced.merge(shipped, on=keys, suffixes=("", "_shipped"))
+        slack = (both.high - both.low) + (both.high_shipped - both.low_shipped)  # twice the half widths
+        near = (both.value - both.value_shipped).abs() <= slack
+        print(f"singular {part}: {near.sum()} of {len(both)} estimates within the intervals' widths")
+        agree.append(len(both) > 0 and bool(near.all()))
+    return all(agree)
+
+
 def peaks_of(place: str) -> dict[tuple, list[float]]:
     """Where the nearest-neighbour cosines of each run of the toy peak."""
     rows = pd.read_csv(artifact(f"{place}peaks.csv"), dtype={"run": str})
@@ -184,7 +196,7 @@ def reviewer() -> bool:
 
 CHECKS = (
     sweep, toys, escape, penalties, superposition, readings, pursuit, three_features, several_pairs, rescaling,
-    nearest, reviewer,
+    nearest, reviewer, singularities,
 )  # fmt: skip
 
 

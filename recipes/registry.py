@@ -99,6 +99,13 @@ RECIPES = {
             "peaks", "7", ("peaks.csv", "peaks.safetensors"), 46, SITE,
             (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--studies"), 3, reduced=SMALL,
         ),
+        Recipe(
+            "singularities", "9", ("singular_curves.csv", "singular_volumes.csv", "singular_samplers.csv"), 5, NOTHING,
+            (REDUCED, SCHEDULER), 1, reduced=SMALL,
+        ),
+        Recipe(
+            "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment (benchmarks/peers.sh)", full=None
+        ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
 }  # fmt: skip

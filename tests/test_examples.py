@@ -17,6 +17,7 @@ FIXED = {
     "page": ("Explorer", "use"),
     "runs": ("artifact", "save_artifact", "sweep"),
     "reviewer": ("ReviewedPlans",),
+    "singular": ("resolve",),
 }
 
 

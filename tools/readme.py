@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import chapters  # noqa: E402
 
-REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md", "geometry.md")]
+REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md", "geometry.md", "singular.md")]
 
 
 def verdicts() -> str:

@@ -15,7 +15,10 @@ from test_site import CHAPTER_BYTES, ROOT, SITE, Visit, address, site  # noqa: F
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import api  # noqa: E402
 
-FACES = ("lm", "sae", "geometry", "superposition", "composition", "definitions", "reviewer", "evidence", "page", "runs")
+FACES = (
+    "lm", "sae", "geometry", "superposition", "composition", "definitions", "reviewer", "singular", "evidence", "page",
+    "runs",
+)  # fmt: skip
 LIGHT = "import sys; import api; api.faces(); assert not {'torch', 'numpy', 'helpers'} & set(sys.modules)"
 
 

@@ -188,7 +188,7 @@ def test_all_is_what_make_artifacts_runs():
     assert [step[0].removeprefix("recipes.") for step in command.steps(reduced=False)] == [
         "sample_corpus", "human_text", "toys", "escape", "gated_sweep", "cosines", "orthogonality", "superposition",
         "readings", "rescaling", "rescaling_paths", "reviewer_lm", "three_features", "three_features_repaired",
-        "several_pairs", "peaks",
+        "several_pairs", "peaks", "singularities",
     ]  # fmt: skip
     assert all(len(step) == 1 for step in command.steps(reduced=False))
     assert command.steps(reduced=True)[-1] == ["recipes.compare"]
