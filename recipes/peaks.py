@@ -27,7 +27,7 @@ from torch import Tensor
 from helpers.geometry import FollowedNeighbours, descend, kth_largest_cosine, nearest_neighbours
 from helpers.lm import load_tokens
 from helpers.runs import artifact, atomic, cache_dir, key_of, manifest, save_artifact, sweep
-from helpers.sae import SAE, NeighbourCosine, SparseFeatures, build, evaluate, train
+from helpers.sae import SAE, NeighbourCosine, SparseFeatures, bf16_is_fast, build, evaluate, train
 
 from .command import options
 from .gated_sweep import BATCH, LR, data
@@ -166,11 +166,11 @@ def toy_grid(reduced: bool) -> list[dict]:
 
 
 def weights_grid() -> list[dict]:
-    """A strong mean max beside a weak max max; last, a very strong one, with codes as sparse as else and sparser."""
-    pairs = [(a, b, SPARSITY["toy"]) for a in (0.1, 0.3, 1.0) for b in (0.003, 0.03)]
-    pairs += [(30.0, 0.1, sparsity) for sparsity in (SPARSITY["toy"], 4 * SPARSITY["toy"])]
+    """A stronger mean max beside a weaker max max; last, a very strong one with sparser codes."""
+    pairs = [(0.1, 0.003), (0.1, 0.03), (0.3, 0.003), (0.3, 0.03), (1.0, 0.03)]
+    triples = [(*pair, SPARSITY["toy"]) for pair in pairs] + [(30.0, 0.1, 4 * SPARSITY["toy"])]
     keys = ("mean_max", "max_max", "sparsity", "seed", "steps")
-    return [dict(zip(keys, (*pair, seed, 1500), strict=True)) for seed in range(3) for pair in pairs]
+    return [dict(zip(keys, (*triple, seed, 1500), strict=True)) for seed in range(3) for triple in triples]
 
 
 def alone_grid(reduced: bool) -> list[dict]:
@@ -260,7 +260,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         data(SITE, len(load_tokens("train")))  # harvest before the workers start
     made = {}
     if args.extend:
-        earlier = {key: manifest()["peaks.csv"]["made"].get(key) for key in ("on", "at", "seconds", "note", "earlier")}
+        earlier = {
+            key: manifest()["peaks.csv"]["made"].get(key)
+            for key in ("on", "at", "seconds", "note", "bfloat16_in_hardware", "earlier")
+        }
         taken = sum(take_over(study, *of) for study, of in grids.items())
         made["earlier"] = {"runs": taken, **{key: value for key, value in earlier.items() if value is not None}}
     many = {"folder": folder(), "processes": args.processes, "scheduler": args.scheduler}
@@ -275,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made |= {
         "recipe": "python -m recipes.peaks" + " --reduced" * args.reduced, "seconds": int(table.seconds.sum()),
         "planned_runs": sum(len(grid) for _, grid in grids.values()), "finished_runs": len(table),
+        "bfloat16_in_hardware": bf16_is_fast(),
     }  # fmt: skip
     table.insert(0, "run", [f"{i:03d}" for i in range(len(table))])
     tensors = {}
