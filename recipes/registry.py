@@ -96,7 +96,7 @@ RECIPES = {
         ),
         Recipe("several_pairs", "6", ("several_pairs.csv",), 3, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
         Recipe(
-            "peaks", "7", ("peaks.csv", "peaks.safetensors"), 100, SITE,
+            "peaks", "7", ("peaks.csv", "peaks.safetensors"), 180, SITE,
             (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--studies", "--extend"), 3, reduced=SMALL,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
