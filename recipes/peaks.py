@@ -1,29 +1,33 @@
 """Chapter 7's runs: dictionaries under "mean cosine + mean max cosine + max max cosine", and with each term left out.
 
-    python -m recipes peaks [--reduced] [--studies toy alone model] [--until MINUTES] [--scheduler tcp://…]
+    python -m recipes peaks [--reduced] [--studies toy weights alone model] [--until MINUTES] [--extend]
 
-Studies: `toy` (known features, 1024 latents in 64 dimensions: sixteen times, as asked); `alone` (the regulariser with
-no data, up to half the size of the question); `model` (an MLP output of the model, at 4 and at 16 times its width).
+Studies: `toy` (known features, 1024 latents in 64 dimensions: sixteen times, as asked); `weights` (the same, each term
+with a weight of its own); `alone` (the regulariser with no data, up to the size of the question); `model` (an MLP
+output of the model, at 4 and at 16 times its width).
 Writes `artifacts/peaks.csv`, a row a run, and `artifacts/peaks.safetensors`: for each run every row's nearest neighbour
 (`…/index`), the cosine with it (`…/cosine`) and whether the latent fires (`…/fired`, bits). Runs are kept in the cache
-one by one, so the recipe can be stopped and started at will; `--until` writes what is done then.
+one by one, so the recipe can be stopped and started at will; `--until` writes what is done then, and `--extend` goes on
+from the shipped table where the cache is gone. The longest runs come last: what the shipped table lacks is made by
+`--extend` on a faster machine.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from helpers.geometry import descend, kth_largest_cosine, nearest_neighbours
+from helpers.geometry import FollowedNeighbours, descend, kth_largest_cosine, nearest_neighbours
 from helpers.lm import load_tokens
-from helpers.runs import cache_dir, save_artifact, sweep
-from helpers.sae import SAE, NeighbourCosine, SparseFeatures, build, evaluate, train
+from helpers.runs import artifact, atomic, cache_dir, key_of, manifest, save_artifact, sweep
+from helpers.sae import SAE, NeighbourCosine, SparseFeatures, bf16_is_fast, build, evaluate, train
 
 from .command import options
 from .gated_sweep import BATCH, LR, data
@@ -41,8 +45,14 @@ STRENGTHS = (0.003, 0.01, 0.1, 0.3, 1.0)
 SPARSITY = {"toy": 0.4, "model": 0.16}
 LATENTS, DIMENSIONS, FEATURES = 1024, 64, 256
 ALONE = ((512, 32), (1024, 64), (2048, 128), (4096, 256))
+COMMENT = (8192, 512)  # the dictionary of the question
+STEP, EVERY = 0.034, 20  # of the longer runs alone: how far a row may move a step; steps between exact searches
 SEEDS = 5
-FIELDS = ("structure", "ratio", "n", "d", "arm", "absolute", "strength", "seed", "steps")
+FIELDS = (
+    "structure", "ratio", "n", "d", "arm", "absolute", "strength", "mean_max", "max_max", "sparsity", "seed", "steps",
+    "every",
+)  # fmt: skip
+STUDIES = ("toy", "weights", "alone", "model")
 VERSION = 2  # raise it when a change makes kept runs incomparable
 
 
@@ -61,9 +71,18 @@ def hyper(where: str, arm: str, absolute: bool, strength: float) -> dict:
 
 def run_toy(structure: str, arm: str, absolute: bool, strength: float, seed: int, steps: int) -> dict:
     """Train one standard dictionary on known features; measures, and its neighbours as lists."""
+    return toy_dictionary(structure, absolute, seed, steps, **hyper("toy", arm, absolute, strength))
+
+
+def run_weights(mean_max: float, max_max: float, sparsity: float, seed: int, steps: int) -> dict:
+    """The same on hierarchical features, each term of the penalty with a weight of its own; the mean has none."""
+    form = NeighbourCosine(mean=0.0, mean_max=mean_max, max_max=max_max)
+    return toy_dictionary("hierarchical", False, seed, steps, sparsity=sparsity, orthogonality=1.0, penalty=form)
+
+
+def toy_dictionary(structure: str, absolute: bool, seed: int, steps: int, **options) -> dict:
     begun, source = time.process_time(), toy(seed, structure)
-    generator = torch.Generator().manual_seed(seed)
-    sae = build("standard", DIMENSIONS, LATENTS, generator=generator, **hyper("toy", arm, absolute, strength))
+    sae = build("standard", DIMENSIONS, LATENTS, generator=torch.Generator().manual_seed(seed), **options)
 
     def batches(step: int) -> Tensor:
         return source.sample(128, torch.Generator().manual_seed(10_000_000 * (seed + 1) + step))[0]
@@ -90,11 +109,22 @@ def run_model(ratio: int, arm: str, absolute: bool, strength: float, seed: int, 
     return result
 
 
-def run_alone(n: int, d: int, arm: str, absolute: bool, seed: int, steps: int) -> dict:
-    """Only the regulariser, from random rows: what it would do if nothing held it."""
-    begun = time.process_time()
-    penalty = NeighbourCosine(**ARMS[arm], absolute=absolute, queries=n)
-    rows = descend(penalty, n, d, steps, generator=torch.Generator().manual_seed(seed))
+def run_alone(n: int, d: int, arm: str, absolute: bool, seed: int, steps: int, every: int | None = None) -> dict:
+    """Only the regulariser, from random rows: what it would do if nothing held it.
+
+    With ``every``, nearest rows are sought among all in every so many steps and followed in between, and a step is as
+    long beside a row at every size. What is measured at the end is exact either way.
+    """
+    begun, generator = time.process_time(), torch.Generator().manual_seed(seed)
+    if every is None:
+        rows = descend(NeighbourCosine(**ARMS[arm], absolute=absolute, queries=n), n, d, steps, generator=generator)
+    else:
+        form, follow = NeighbourCosine(**ARMS[arm], absolute=absolute), FollowedNeighbours(32, every, absolute)
+
+        def penalty(rows: Tensor, generator: torch.Generator) -> Tensor:
+            return form(rows, generator, nearest=follow(rows))
+
+        rows = descend(penalty, n, d, steps, generator=generator, lr=STEP / d**0.5)
     return neighbours(rows, absolute) | {"seconds": round(time.process_time() - begun)}
 
 
@@ -135,25 +165,41 @@ def toy_grid(reduced: bool) -> list[dict]:
     return main + swept + absolute + [point(arm, s, "independent") for s in range(3) for arm in ("all", "none")]
 
 
+def weights_grid() -> list[dict]:
+    """A stronger mean max beside a weaker max max; last, a very strong one with sparser codes."""
+    pairs = [(0.1, 0.003), (0.1, 0.03), (0.3, 0.003), (0.3, 0.03), (1.0, 0.03)]
+    triples = [(*pair, SPARSITY["toy"]) for pair in pairs] + [(30.0, 0.1, 4 * SPARSITY["toy"])]
+    keys = ("mean_max", "max_max", "sparsity", "seed", "steps")
+    return [dict(zip(keys, (*triple, seed, 1500), strict=True)) for seed in range(3) for triple in triples]
+
+
 def alone_grid(reduced: bool) -> list[dict]:
     """Small sizes first; the whole penalty and, since it packs better, the penalty without max max.
 
     One of the smallest runs is made again, five times as long: is the peak where it stays, or where the steps end?
+    Then the size of the question, longer and with nearest rows followed; the smallest also so, and with a search in
+    every step, which must come to the same.
     """
 
-    def point(n, d, arm, absolute=False, steps=600):
-        return {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": steps}
+    def point(n, d, arm, absolute=False, steps=600, **every):
+        return {"n": n, "d": d, "arm": arm, "absolute": absolute, "seed": 0, "steps": steps} | every
 
     arms = [(arm, absolute) for absolute in (False, True) for arm in ("no max max", "all")]
     sizes = ALONE[:2] if reduced else ALONE
     grid = [point(n, d, *arm) for n, d in sizes for arm in (arms if n < 4096 else arms[:1])]
-    return [*grid, point(*ALONE[0], "no max max", steps=3000)]
+    grid.append(point(*ALONE[0], "no max max", steps=3000))
+    exact = [point(*ALONE[0], "no max max", absolute, 1500, every=1) for absolute in (False, True)]
+    sizes = ALONE[:1] if reduced else (ALONE[0], COMMENT)
+    signs = [(*size, "no max max", absolute) for size in sizes for absolute in (False, True)]
+    followed = [point(*sign, steps=1500, every=EVERY) for sign in signs]
+    return grid + exact + followed + ([] if reduced else [point(*COMMENT, "all", steps=1500, every=EVERY)])
 
 
 def model_grid() -> list[dict]:
     """An epoch at four times the width, half of one at sixteen; strengths and parts on shorter runs.
 
-    The most needed first, so that a table that is cut short still answers something.
+    The most needed first, so that a table that is cut short still answers something. Last, an epoch at sixteen times,
+    with and without max max, in three seeds: an hour of one core each without bfloat16 in hardware.
     """
 
     def point(ratio, arm, steps, strength=STRENGTH["model"], seed=0, absolute=False):
@@ -166,7 +212,33 @@ def model_grid() -> list[dict]:
     short += [point(4, arm, 1000, 0.1) for arm in ("all", "no max max")] + [point(4, "all", 1000, 0.3)]
     long = [point(4, "all", 4000), point(4, "no max max", 4000), point(4, "all", 4000, 0.1)]
     again = [point(4, "none", 4000)] + [point(4, arm, 4000, seed=s) for s in (1, 2) for arm in ("all", "no max max")]
-    return short + long + [point(16, "all", 500, 0.1), point(16, "all", 2000, 0.1)] + again + [point(16, "none", 2000)]
+    wide = [point(16, "all", 500, 0.1), point(16, "all", 2000, 0.1)]
+    epoch = [point(16, arm, 4000, w, s) for s in range(3) for w in (0.1, 0.03) for arm in ("all", "no max max")]
+    return short + long + wide + again + [point(16, "none", 2000)] + epoch
+
+
+def take_over(study: str, fn: Callable[..., dict], grid: list[dict]) -> int:
+    """Put the shipped table's runs of a study among the finished ones; how many the table has."""
+    table = pd.read_csv(artifact("peaks.csv"), dtype={"run": str}).query("study == @study")
+    stored, taken = load_file(artifact("peaks.safetensors")), 0
+    for point in grid:
+        at = pd.Series(True, index=table.index)
+        for field in ({*FIELDS} & {*table}) - {"n", "d"} | {*point}:  # of a dictionary these two are found, not given
+            known = table[field] if field in table else pd.Series(None, index=table.index)
+            at &= known == point[field] if field in point else known.isna()
+        if at.sum() != 1:
+            continue
+        row, taken = table[at].iloc[0], taken + 1
+        path = folder() / f"{key_of(fn, point)}.json"
+        if not path.exists():
+            result = json.loads(row.drop(["run", "study", *point], errors="ignore").dropna().to_json())
+            result["neighbour"] = stored[f"{row.run}/index"].tolist()
+            result["cosine"] = stored[f"{row.run}/cosine"].tolist()
+            if f"{row.run}/fired" in stored:
+                result["fired"] = np.unpackbits(stored[f"{row.run}/fired"].numpy())[: int(row.n)].tolist()
+            with atomic(path) as scratch:
+                scratch.write_text(json.dumps(result))
+    return taken
 
 
 def folder():
@@ -177,14 +249,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options(
         "peaks", __doc__, "until", "processes", "scheduler", reduced="one seed of the toy, small sizes alone, no model"
     )
-    parser.add_argument("--studies", nargs="+", default=["toy", "alone", "model"], choices=["toy", "alone", "model"])
+    parser.add_argument("--studies", nargs="+", default=STUDIES, choices=STUDIES)
+    parser.add_argument("--extend", action="store_true", help="take over the runs that the shipped table already has")
     args = parser.parse_args(argv)
     deadline = None if args.until is None else time.time() + 60 * args.until
     grids = {"toy": (run_toy, toy_grid(args.reduced)), "alone": (run_alone, alone_grid(args.reduced))}
     if not args.reduced:
-        grids["model"] = (run_model, model_grid())
+        grids |= {"weights": (run_weights, weights_grid()), "model": (run_model, model_grid())}
     if "model" in args.studies and "model" in grids:
         data(SITE, len(load_tokens("train")))  # harvest before the workers start
+    made = {}
+    if args.extend:
+        earlier = {
+            key: manifest()["peaks.csv"]["made"].get(key)
+            for key in ("on", "at", "seconds", "note", "bfloat16_in_hardware", "earlier")
+        }
+        taken = sum(take_over(study, *of) for study, of in grids.items())
+        made["earlier"] = {"runs": taken, **{key: value for key, value in earlier.items() if value is not None}}
     many = {"folder": folder(), "processes": args.processes, "scheduler": args.scheduler}
     tables = [
         # what is not asked for now still enters the table, if it is there
@@ -194,9 +275,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]  # fmt: skip
     table = pd.concat([t for t in tables if len(t)], ignore_index=True)
     name = "reduced/" * args.reduced + "peaks"
-    made = {
+    made |= {
         "recipe": "python -m recipes.peaks" + " --reduced" * args.reduced, "seconds": int(table.seconds.sum()),
         "planned_runs": sum(len(grid) for _, grid in grids.values()), "finished_runs": len(table),
+        "bfloat16_in_hardware": bf16_is_fast(),
     }  # fmt: skip
     table.insert(0, "run", [f"{i:03d}" for i in range(len(table))])
     tensors = {}

@@ -96,8 +96,8 @@ RECIPES = {
         ),
         Recipe("several_pairs", "6", ("several_pairs.csv",), 3, NOTHING, (REDUCED, SCHEDULER), 1, reduced=SMALL),
         Recipe(
-            "peaks", "7", ("peaks.csv", "peaks.safetensors"), 46, SITE,
-            (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--studies"), 3, reduced=SMALL,
+            "peaks", "7", ("peaks.csv", "peaks.safetensors"), 180, SITE,
+            (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--studies", "--extend"), 3, reduced=SMALL,
         ),
         Recipe(
             "singularities", "9", ("singular_curves.csv", "singular_volumes.csv", "singular_samplers.csv"), 5, NOTHING,

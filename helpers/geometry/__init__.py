@@ -2,11 +2,13 @@
 
 :func:`kth_largest_cosine` measures; :func:`random_kth_cosine` is the exact law for isotropic random rows;
 :func:`covariance_directions` and :func:`data_directions` draw rows from where activations lie; :func:`packing_bound`
-and :func:`pack` say how far apart rows can be kept; :func:`hubness` whether few rows are the neighbours of many;
+and :func:`pack` say how far apart rows can be kept; :class:`FollowedNeighbours` says which rows are near while they
+move; :func:`hubness` whether few rows are the neighbours of many;
 :func:`peaks` where a histogram has its peaks.
 """
 
 from .cosines import Neighbours, kth_largest_cosine, nearest_neighbours, unit_rows
+from .followed import FollowedNeighbours
 from .histograms import Peak, density, peaks
 from .hubs import Hubness, hubness, in_degree
 from .laws import KthCosine, random_kth_cosine, welch_bound
@@ -14,7 +16,7 @@ from .nulls import GaussianLike, covariance_directions, data_directions, effecti
 from .packing import descend, pack, packing_bound
 
 __all__ = [
-    "GaussianLike", "Hubness", "KthCosine", "Neighbours", "Peak", "covariance_directions", "data_directions", "density",
-    "descend", "effective_dimension", "hubness", "in_degree", "kth_largest_cosine", "nearest_neighbours", "pack",
-    "packing_bound", "peaks", "random_kth_cosine", "unit_rows", "welch_bound", "whitened",
+    "FollowedNeighbours", "GaussianLike", "Hubness", "KthCosine", "Neighbours", "Peak", "covariance_directions",
+    "data_directions", "density", "descend", "effective_dimension", "hubness", "in_degree", "kth_largest_cosine",
+    "nearest_neighbours", "pack", "packing_bound", "peaks", "random_kth_cosine", "unit_rows", "welch_bound", "whitened",
 ]  # fmt: skip

@@ -83,8 +83,8 @@ class NeighbourCosine:
     The regulariser of chapter 7, each term with a weight of its own; 0 leaves a term out. With ``absolute``, c is the
     cosine's absolute value. Rows i are ``queries`` random ones (all, if there are no more; without a generator evenly
     spaced ones), rows j all; for the mean of absolute values an eighth of them. Which pair is largest is found without
-    gradients (and from float32 rows in bfloat16), which then flow through that pair. So the max max moves one pair a
-    step.
+    gradients, in bfloat16 where the processor is fast at it; gradients then flow through that pair. So the max max
+    moves one pair a step.
     """
 
     mean: float = 1.0
@@ -100,7 +100,10 @@ class NeighbourCosine:
         if not self.mean + self.mean_max + self.max_max:
             raise ValueError("mean=0, mean_max=0, max_max=0; expected at least one term with a weight above 0")
 
-    def __call__(self, W_dec: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, W_dec: Tensor, generator: torch.Generator | None = None, nearest: Tensor | None = None
+    ) -> Tensor:
+        """With ``nearest (d_sae,)``, which row is nearest to each is known, and the mean and max of max go over all."""
         rows = _unit(W_dec)
         n, size = len(rows), torch.abs if self.absolute else torch.Tensor.clone
         if n <= self.queries:
@@ -112,12 +115,15 @@ class NeighbourCosine:
         some, few = some.to(rows.device), few.to(rows.device)
         total = W_dec.new_zeros(())
         if self.mean_max or self.max_max:
-            with torch.no_grad():
-                coarse = rows.bfloat16() if rows.dtype == torch.float32 else rows
-                found = size((coarse.index_select(0, some) @ coarse.T).to(rows.dtype))
-                found[torch.arange(len(some), device=rows.device), some] = -2.0
-                nearest = found.argmax(1)
-            top = size(_with(rows, some, nearest))
+            if nearest is None:
+                with torch.no_grad():
+                    rough = rows.dtype == torch.float32 and bf16_is_fast(rows.device)
+                    coarse = rows.bfloat16() if rough else rows
+                    found = size((coarse.index_select(0, some) @ coarse.T).to(rows.dtype))
+                    found[torch.arange(len(some), device=rows.device), some] = -2.0
+                top = size(_with(rows, some, found.argmax(1)))
+            else:
+                top = size((rows * rows.index_select(0, nearest)).sum(1))
             total = total + self.mean_max * top.mean() + self.max_max * top.max()
         if self.mean and self.absolute:
             cosines = (rows.index_select(0, few) @ rows.T).abs()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from samples import seeded
 
+from helpers.geometry import nearest_neighbours
 from helpers.sae import PENALTIES, MaxCosine, NeighbourCosine, build, describe, load, penalty, save
 
 
@@ -23,13 +24,31 @@ def test_the_terms_are_what_brute_force_gives(n, kind, absolute):
     cosines = (unit @ unit.T).abs() if absolute else unit @ unit.T
     others = cosines[~torch.eye(n, dtype=torch.bool)].reshape(n, n - 1)
     expected = {"mean": others.mean(), "mean_max": others.amax(1).mean(), "max_max": others.max()}
-    tolerance = 1e-12 if kind is torch.float64 else 4e-3  # the nearest is looked for in bfloat16
+    tolerance = 1e-12 if kind is torch.float64 else 4e-3  # the nearest may be looked for in bfloat16
     for term, value in expected.items():
         seen = only(term, absolute=absolute)(rows, seeded())
         torch.testing.assert_close(seen, value, atol=tolerance, rtol=0)
     weights = {"mean": 2.0, "mean_max": 0.5, "max_max": 3.0}
     whole = NeighbourCosine(**weights, absolute=absolute)(rows, seeded())
     torch.testing.assert_close(whole, sum(weights[k] * v for k, v in expected.items()), atol=6 * tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_nearest_row_that_is_given_is_not_looked_for(absolute):
+    form, rows = NeighbourCosine(absolute=absolute, queries=30), random(60, 7).requires_grad_()
+    nearest = nearest_neighbours(rows.detach(), absolute).index
+    values, slopes = [], []
+    for penalty_ in (NeighbourCosine(absolute=absolute), NeighbourCosine(mean=0, absolute=absolute)):
+        for known in (None, nearest):
+            value = penalty_(rows, seeded(), nearest=known)
+            values.append(value.item())
+            slopes.append(torch.autograd.grad(value, rows)[0])
+    assert values[0] == pytest.approx(values[1]) and values[2] == pytest.approx(values[3])
+    torch.testing.assert_close(slopes[0], slopes[1])
+    whole, part = (only("mean_max", absolute=absolute, queries=q)(rows, seeded()) for q in (60, 30))
+    given = only("mean_max", absolute=absolute, queries=30)(rows, seeded(), nearest=nearest)
+    assert given.item() == pytest.approx(whole.item()) and abs(part - whole) > 1e-4  # over all rows, not over queries
+    assert form(rows, seeded(), nearest=nearest.flip(0)) < form(rows, seeded(), nearest=nearest) - 0.1
 
 
 def test_a_subset_of_rows_estimates_the_same_mean():
