@@ -104,7 +104,7 @@ RECIPES = {
             (REDUCED, SCHEDULER), 1, reduced=SMALL,
         ),
         Recipe(
-            "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment (benchmarks/peers.sh)", full=None
+            "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment", full=None
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
