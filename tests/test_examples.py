@@ -17,7 +17,7 @@ FIXED = {
     "page": ("Explorer", "use"),
     "runs": ("artifact", "save_artifact", "sweep"),
     "reviewer": ("ReviewedPlans",),
-    "singular": ("resolve",),
+    "singular": ("resolve", "volume_exponent", "local_learning_coefficient"),
 }
 
 

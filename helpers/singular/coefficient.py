@@ -63,6 +63,7 @@ def local_learning_coefficient(
     at the box. Same seed, same chain, however many run beside it (without batches). Raises ``ValueError`` for
     arguments out of range and for losses that are not finite.
 
+    >>> from helpers.singular import local_learning_coefficient
     >>> found = local_learning_coefficient(lambda w: (w**2).sum(1), [0.0, 0.0], t=1000, draws=200)
     >>> found.interval[0] < 1 < found.interval[1]
     True

@@ -63,6 +63,7 @@ def volume_exponent(
     Raises ``ValueError`` for arguments out of range, for a ``K`` that is negative or not a number somewhere, that never
     comes near zero, or that vanishes on a part of the box.
 
+    >>> from helpers.singular import volume_exponent
     >>> found = volume_exponent("(y**2 - x**3)**2")
     >>> found.rlct_interval[0] - 0.001 < 5 / 12 < found.rlct_interval[1] + 0.001, round(found.multiplicity)
     (True, 1)
