@@ -1,18 +1,19 @@
 """Chapter 2's second experiment: what a penalty on the decoder's cosines buys, and what it costs.
 
-    python -m recipes orthogonality [--reduced] [--toy] [--seeds] [--model] [--until MINUTES] [--scheduler tcp://…]
+    python -m recipes orthogonality [--reduced] [--toy | --seeds | --model | --probe] [--until MINUTES]
 
 Two toys whose features are known (`artifacts/orthogonality_toy.csv`): in one features are orthogonal and come in
 hierarchies, in the other they come alone and lie close to each other. On the same toys twelve seeds at the weight of
 the published penalty, each beside a dictionary without penalty that has only as many rows as stay alive under it
-(`orthogonality_seeds.csv`). Then the model's residual stream: three forms of
-the penalty, two strengths each, two architectures, paired by seed with the same runs without it
-(`artifacts/orthogonality.csv`, a row a dictionary; `orthogonality_letters.csv`, a row a letter;
+(`orthogonality_seeds.csv`). Then the model's residual stream: three forms of the penalty, two strengths each, two
+architectures, paired by seed with the same runs without it (`orthogonality.csv`, a row a dictionary;
+`orthogonality_letters.csv`, a row a letter, and `orthogonality_probe.csv` for its probe;
 `orthogonality_losses.safetensors`, as the sweep's). Runs are the sweep's own, kept in its folder of the cache.
 """
 
 from __future__ import annotations
 
+import string
 import time
 from collections.abc import Sequence
 
@@ -23,12 +24,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from helpers.geometry import kth_largest_cosine
-from helpers.lm import load_tokens
-from helpers.runs import save_artifact, sweep
+from helpers.lm import load_lm, load_tokens
+from helpers.runs import artifact, save_artifact, sweep
 from helpers.sae import SparseFeatures, build, feature_recovery, fvu, l0, train
 
 from . import gated_sweep
-from .absorption import absorption
+from .absorption import absorption, drawn
 from .command import options
 from .cosines import KS, MIDDLE, sample
 from .gated_sweep import LEVELS, LOSSES, data, fit, folder, hyper
@@ -203,6 +204,18 @@ def model(until: float | None, **where) -> None:
     save_artifact("orthogonality_losses.safetensors", lambda path: save_file(losses, path), **made, what=LOSSES)
 
 
+def probe() -> None:
+    """How many held-out words of a letter there were, and how many of them the probe named: those that were counted."""
+    lm, counted = load_lm(), pd.read_csv(artifact("orthogonality_letters.csv")).groupby("letter").words.unique()
+    _, letter, train = drawn(lm.tokenizer, lm.cfg.d_vocab)
+    held_out = torch.bincount(letter[~train], minlength=26).tolist()
+    rows = [
+        {"letter": name, "held_out": held_out[string.ascii_lowercase.index(name)], "named": int(*words)}
+        for name, words in counted.items()
+    ]
+    write("orthogonality_probe.csv", rows, {"recipe": "python -m recipes.orthogonality --probe", "seed": 0})
+
+
 def records(table: pd.DataFrame) -> list[dict]:
     """Rows as dicts, without the columns a row has no value for."""
     return [{k: v for k, v in row.items() if v is not None and v == v} for row in table.to_dict("records")]
@@ -214,15 +227,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--toy", action="store_true", help="the toys at all weights alone")
     parser.add_argument("--seeds", action="store_true", help="twelve seeds of the toys at the published weight alone")
     parser.add_argument("--model", action="store_true", help="the model alone")
+    parser.add_argument("--probe", action="store_true", help="the probe's counts alone, from the letters' table")
     args = parser.parse_args(argv)
     where = {"scheduler": args.scheduler, "processes": args.processes}
-    everything = not (args.toy or args.seeds or args.model)
+    everything = not (args.toy or args.seeds or args.model or args.probe)
     if args.toy or everything:
         toys(args.reduced, args.until, **where)
     if args.seeds or everything:
         many(args.reduced, args.until, **where)
     if args.model or (everything and not args.reduced):
         model(args.until, **where)
+    if args.probe or args.model or (everything and not args.reduced):
+        probe()
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ RECIPES = {
         Recipe(
             "orthogonality", "2",
             ("orthogonality.csv", "orthogonality_letters.csv", "orthogonality_losses.safetensors",
-             "orthogonality_toy.csv"), 148, SITE,
-            (REDUCED, UNTIL, SCHEDULER, "--toy", "--model"), 1, reduced=SMALL,
+             "orthogonality_probe.csv", "orthogonality_toy.csv", "orthogonality_seeds.csv"), 190, SITE,
+            (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--toy", "--seeds", "--model", "--probe"), 4, reduced=SMALL,
         ),
         Recipe(
             "superposition", "3",
