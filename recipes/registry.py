@@ -53,8 +53,8 @@ RECIPES = {
             (REDUCED, UNTIL, SCHEDULER, "--extend"), 10, reduced=SMALL,
         ),
         Recipe(
-            "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv"), 30,
-            "model, activations 5.4 GB", (UNTIL, SCHEDULER, "--finished"),
+            "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv", "cosines_own.csv"), 30,
+            "model, activations 5.4 GB", (UNTIL, SCHEDULER, "--finished", "--own"),
         ),
         Recipe(
             "orthogonality", "2",
