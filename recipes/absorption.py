@@ -60,9 +60,9 @@ def words(site: str, seed: int = 0) -> Words:
     return Words(**load_file(path))
 
 
-def _read(site: str, seed: int) -> Words:
-    lm = load_lm(dtype=KIND)
-    pieces = {i: lm.tokenizer.decode([i]) for i in range(lm.cfg.d_vocab)}
+def drawn(tokenizer, vocabulary: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The words: token ids, letters (0 to 25), and which are for training. No model is asked."""
+    pieces = {i: tokenizer.decode([i]) for i in range(vocabulary)}
     known = [
         (i, string.ascii_lowercase.index(t[1].lower()))
         for i, t in pieces.items()
@@ -70,12 +70,17 @@ def _read(site: str, seed: int) -> Words:
     ]
     generator = torch.Generator().manual_seed(seed)
     ids, letter = torch.tensor([known[i] for i in torch.randperm(len(known), generator=generator)[:N_WORDS]]).T
+    return ids, letter, torch.rand(len(ids), generator=generator) < 0.5
+
+
+def _read(site: str, seed: int) -> Words:
+    lm = load_lm(dtype=KIND)
+    ids, letter, train = drawn(lm.tokenizer, lm.cfg.d_vocab, seed)
     begin = load_tokens("human")[0, :1]  # <|endoftext|>, as before every text of that split
     frame = torch.cat([begin, torch.tensor(lm.tokenizer(FRAME, add_special_tokens=False).input_ids)])
     tokens = torch.cat([frame.expand(len(ids), -1), ids[:, None]], dim=1)
     parts = activations(lm, tokens, site, 256)
     x = torch.cat([part.reshape(-1, tokens.shape[1], lm.cfg.d_model)[:, -1] for part in parts]).float()
-    train = torch.rand(len(ids), generator=generator) < 0.5
     return with_probe(x, letter, train)
 
 

@@ -1,13 +1,14 @@
 """Chapters 2 and 7: cosines between the rows of the sweep's dictionaries, and of the nulls beside them.
 
-    python -m recipes cosines [--finished] [--until MINUTES] [--scheduler tcp://…]
+    python -m recipes cosines [--finished | --own] [--until MINUTES] [--scheduler tcp://…]
 
 At the residual stream every architecture has three seeds at the middle level of sparsity; dictionaries that the sweep
 lacks are trained (`--finished`: left out). Two nulls are dictionaries as well: one trained on Gaussian noise with the
 mean and covariance of the activations, one on a model with shuffled weights (beside directions from the covariance of
 *its* activations). Writes `artifacts/cosines.csv` (a row per dictionary, kind of cosine and k),
 `artifacts/cosines.safetensors` (the histograms) and `artifacts/coactivation.csv` (how often pairs of features fire
-together, by their cosine). Each finished dictionary is kept in the cache.
+together, by their cosine). Each finished dictionary is kept in the cache. `--own` looks at the shipped dictionaries
+only, beside directions from the second moment of their own rows: `artifacts/cosines_own.csv`.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from helpers.geometry import (
     data_directions,
     hubness,
     kth_largest_cosine,
+    moment_directions,
     nearest_neighbours,
     unit_rows,
     whitened,
 )
-from helpers.runs import save_artifact, sweep
+from helpers.runs import artifact, save_artifact, sweep
 from helpers.sae import SAE, build, load, save, train
 
 from .command import options
-from .gated_sweep import BATCH, CENTRAL, D_SAE, LEVELS, LR, data, fit, folder, hyper, weights
+from .gated_sweep import BATCH, CENTRAL, D_SAE, KEPT, LEVELS, LR, data, fit, folder, hyper, weights
 from .harvest import SITES, Activations
 
 KS = (1, 10, 100)
@@ -181,10 +183,37 @@ def coactivation(rows: Tensor, on: Tensor) -> list[dict]:
     ]
 
 
+def own() -> list[dict]:
+    """A row per shipped dictionary, kind and k: the mean over all rows, and over draws from their second moment."""
+    out = []
+    for arm, site, _, _ in KEPT:
+        rows = load(artifact(f"dictionaries/{arm}-{site}")).W_dec.detach()
+        drawn = [moment_directions(rows, len(rows), torch.Generator().manual_seed(seed)) for seed in SEEDS]
+        for kind in KINDS[:2]:
+            seen, *nulls = (kth_largest_cosine(r, KS, absolute=kind == "absolute").mean(0) for r in (rows, *drawn))
+            out += [
+                {"architecture": arm, "site": site, "kind": kind, "k": k, "mean": seen[i].item()}
+                | {f"moment_{seed}": null[i].item() for seed, null in zip(SEEDS, nulls, strict=True)}
+                for i, k in enumerate(KS)
+            ]
+    return out
+
+
+def write(name: str, rows: list[dict], made: dict) -> None:
+    save_artifact(name, lambda path: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("cosines", __doc__, "until", "scheduler")
     parser.add_argument("--finished", action="store_true", help="train nothing; take the dictionaries that are there")
+    parser.add_argument("--own", action="store_true", help="the shipped dictionaries and their second moments alone")
     args = parser.parse_args(argv)
+    if not args.own:
+        everything(args)
+    write("cosines_own.csv", own(), {"recipe": "python -m recipes.cosines --own", "seed": list(SEEDS)})
+
+
+def everything(args) -> None:
     points = grid()
     planned = len(points)
     if args.finished:
@@ -201,8 +230,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             histograms["/".join(map(str, name.values()))] = counts.reshape(len(KINDS), len(KS), -1)
     made = {"recipe": "python -m recipes.cosines", "seed": list(SEEDS)}
     made |= {"planned": planned, "finished": len(done)}
-    for name, rows in (("cosines.csv", table), ("coactivation.csv", together)):
-        save_artifact(name, lambda path, rows=rows: pd.DataFrame(rows).round(6).to_csv(path, index=False), **made)
+    write("cosines.csv", table, made)
+    write("coactivation.csv", together, made)
     what = f"counts per ({', '.join(KINDS)}) x k={KS} x 120 bins of cosine from -0.2 to 1; living rows, middle level"
     save_artifact("cosines.safetensors", lambda path: save_file(histograms, path), what=what, **made)
 

@@ -53,14 +53,14 @@ RECIPES = {
             (REDUCED, UNTIL, SCHEDULER, "--extend"), 10, reduced=SMALL,
         ),
         Recipe(
-            "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv"), 30,
-            "model, activations 5.4 GB", (UNTIL, SCHEDULER, "--finished"),
+            "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv", "cosines_own.csv"), 30,
+            "model, activations 5.4 GB", (UNTIL, SCHEDULER, "--finished", "--own"),
         ),
         Recipe(
             "orthogonality", "2",
             ("orthogonality.csv", "orthogonality_letters.csv", "orthogonality_losses.safetensors",
-             "orthogonality_toy.csv"), 148, SITE,
-            (REDUCED, UNTIL, SCHEDULER, "--toy", "--model"), 1, reduced=SMALL,
+             "orthogonality_probe.csv", "orthogonality_toy.csv", "orthogonality_seeds.csv"), 190, SITE,
+            (REDUCED, UNTIL, SCHEDULER, PROCESSES, "--toy", "--seeds", "--model", "--probe"), 4, reduced=SMALL,
         ),
         Recipe(
             "superposition", "3",

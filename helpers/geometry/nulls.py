@@ -3,8 +3,9 @@
 Activations fill some directions far more than others. With ``Σ = cov(x)``: how many directions they fill
 (:func:`effective_dimension`), rows as they would be if all were filled alike (:func:`whitened`), noise that has mean
 and covariance of ``x`` and nothing else (:class:`GaussianLike`), and directions drawn from the covariance
-(:func:`covariance_directions`) or among the data points themselves (:func:`data_directions`). All take activations ``x
-(m, d_model)``.
+(:func:`covariance_directions`), from a mixture that keeps clusters as well (:func:`mixture_directions`), or among the
+data points themselves (:func:`data_directions`). All take activations ``x (m, d_model)``. Only
+:func:`moment_directions` looks at the dictionary itself: it keeps where rows lie on the whole, and no pair.
 """
 
 from __future__ import annotations
@@ -36,6 +37,63 @@ def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tens
     draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
     rows = unit_rows(draws.to(x.device) @ vectors.T, "directions")  # before rounding, which may overflow
     return rows.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@torch.no_grad()
+def moment_directions(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n unit directions from N(0, M), M the mean of ``u uᵀ`` over the unit ``rows (m, d_model)``: ``(n, d_model)``.
+
+    The null for "as aligned as rows must be that fill the space as these do": it keeps the dictionary's own second
+    moment, shared directions included, and knows nothing of which row lies next to which.
+
+    >>> import torch
+    >>> from helpers.geometry import moment_directions
+    >>> rows = torch.tensor([[3.0, 0.0], [1.0, 0.001]])  # all along one axis, so what is drawn is too
+    >>> moment_directions(rows, 4, torch.Generator().manual_seed(0))[:, 0].abs().min() > 0.99
+    tensor(True)
+    """
+    unit = unit_rows(rows)
+    return covariance_directions(torch.cat([unit, -unit]), n, generator)  # mean zero, the same second moment
+
+
+@torch.no_grad()
+def mixture_directions(x: Tensor, n: int, clusters: int, generator: torch.Generator) -> Tensor:
+    """n unit directions, seen from the mean of x, from ``clusters`` normals with one covariance: ``(n, d_model)``.
+
+    k-means finds the clusters of ``x (m, d_model)``; each keeps its mean and its share of x, and all have the
+    covariance that is left within them. So the covariance of the whole is that of x for any number: one cluster is
+    :func:`covariance_directions`, and as many as points is :func:`data_directions`, repeats allowed.
+
+    >>> import torch
+    >>> from helpers.geometry import mixture_directions
+    >>> x = torch.tensor([[9.0, 0.1], [9.0, -0.1], [-9.0, 0.1], [-9.0, -0.1]])
+    >>> mixture_directions(x, 4, 2, torch.Generator().manual_seed(0))[:, 0].abs().min() > 0.99
+    tensor(True)
+    """
+    centred = _centred(x, n)
+    if whole("clusters", clusters, 1) > len(x):
+        raise ValueError(f"clusters={clusters!r}; x has {len(x)} rows")
+    label = _clusters(centred, clusters, generator)
+    size = torch.bincount(label, minlength=clusters).clamp_min(1)
+    means = torch.zeros(clusters, x.shape[1], dtype=centred.dtype, device=x.device).index_add_(0, label, centred)
+    means /= size[:, None]
+    within = centred - means[label]
+    values, vectors = torch.linalg.eigh(within.T @ within / len(within))
+    picked = label[torch.randint(len(x), (n,), generator=generator, device=generator.device).to(x.device)]
+    draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device)
+    rows = means[picked] + (draws.to(x.device) * values.clamp_min(0).sqrt()) @ vectors.T
+    return unit_rows(rows, "directions").to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _clusters(x: Tensor, clusters: int, generator: torch.Generator, rounds: int = 20) -> Tensor:
+    """Labels ``(m,)`` by Lloyd's k-means from random points; in float64, so that rounding moves no point."""
+    centres = x[torch.randperm(len(x), generator=generator, device=generator.device)[:clusters].to(x.device)]
+    for _ in range(rounds if clusters > 1 else 1):
+        label = (centres @ x.T * 2 - centres.pow(2).sum(1, keepdim=True)).argmax(0)
+        size = torch.bincount(label, minlength=clusters)
+        sums = torch.zeros_like(centres).index_add_(0, label, x)
+        centres = torch.where(size[:, None] > 0, sums / size.clamp_min(1)[:, None], centres)  # an empty one stays
+    return label
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from helpers.geometry import (
     covariance_directions,
     effective_dimension,
     kth_largest_cosine,
+    mixture_directions,
+    moment_directions,
     random_kth_cosine,
     whitened,
 )
@@ -61,3 +63,49 @@ def test_noise_has_the_two_moments():
 def test_activations_without_a_covariance_are_refused(x, message):
     with pytest.raises(ValueError, match=message):
         effective_dimension(x)
+
+
+def clustered(m=6000):
+    """Twelve equal clusters, their means five times as far out as points lie around them; and those means."""
+    means = 5 * torch.linalg.qr(torch.randn(12, 12, generator=seeded(5))).Q
+    return means[torch.arange(m) % 12] + torch.randn(m, 12, generator=seeded(6)), means
+
+
+def test_directions_from_the_moment_keep_what_rows_share_and_no_pair():
+    half = torch.randn(1500, 10, generator=seeded(7)) * SCALES.sqrt() + torch.tensor([2.0] + 9 * [0.0])
+    rows = torch.cat([half, half])  # every row has a twin, and all share a direction
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    moment = torch.cat([unit, -unit])  # whose covariance is the second moment of the rows
+    for draw, alike in ((moment_directions, True), (covariance_directions, False)):
+        drawn = draw(unit, 40_000, seeded(8))
+        white = torch.nn.functional.normalize(whitened(drawn, moment), dim=1)
+        assert ((white.T @ white / len(white) - torch.eye(10) / 10).abs().max() < 0.01) == alike, draw
+    nearest = [kth_largest_cosine(r, (1,)).mean().item() for r in (rows, moment_directions(rows, 3000, seeded(8)))]
+    assert nearest[0] == pytest.approx(1, abs=1e-6) and nearest[1] < 0.99
+
+
+def test_a_mixture_of_one_cluster_is_the_covariance_and_one_of_all_points_is_the_data():
+    x = activations(4000)
+    one, cov = (
+        f.pow(2).mean(0) for f in (mixture_directions(x, 4000, 1, seeded(1)), covariance_directions(x, 4000, seeded(2)))
+    )
+    assert (one - cov).abs().max() < 0.02
+    few = x[:50]
+    seen = mixture_directions(few, 200, 50, seeded(3))
+    points = torch.nn.functional.normalize(few - few.mean(0), dim=1)
+    assert (seen @ points.T).max(1).values.min() > 1 - 1e-5
+
+
+def test_a_mixture_finds_clusters_that_the_covariance_cannot_see():
+    x, means = clustered()
+    rows = mixture_directions(x, 3000, 12, seeded(9))
+    toward = (rows @ torch.nn.functional.normalize(means - means.mean(0), dim=1).T).max(1).values
+    blind = covariance_directions(x, 3000, seeded(9))
+    other = (blind @ torch.nn.functional.normalize(means - means.mean(0), dim=1).T).max(1).values
+    assert toward.mean() > 0.75 > 0.65 > other.mean()
+    assert torch.equal(rows, mixture_directions(x, 3000, 12, seeded(9)))
+
+
+def test_more_clusters_than_points_are_refused():
+    with pytest.raises(ValueError, match=r"clusters=9; x has 8 rows"):
+        mixture_directions(torch.randn(8, 3, generator=seeded()), 4, 9, seeded())

@@ -1,10 +1,12 @@
 """Absorption and composition are found where they were planted, and only there."""
 
+import pandas as pd
 import pytest
 import torch
 from samples import seeded
 from torch.nn.functional import normalize
 
+from helpers.runs import artifact
 from helpers.sae import SparseFeatures
 from recipes import absorption, orthogonality
 
@@ -61,7 +63,53 @@ def test_settings_begin_without_a_penalty():
     ]
 
 
+def test_each_penalised_seed_stands_beside_one_as_wide_as_what_lives(monkeypatch):
+    runs = []
+
+    def toy_run(toy, architecture, seed, steps, d_sae, **setting):
+        runs.append((toy, architecture, seed, d_sae, setting))
+        return {"alive": {"max": 0.75, "chunk_max": 0.5}.get(setting.get("penalty"), 1.0)}
+
+    monkeypatch.setattr(orthogonality, "toy_run", toy_run)
+    rows = orthogonality.matched("hierarchy", "topk", 3)["rows"]
+    assert [row["penalty"] for row in rows] == ["none", "max", "chunk_max", "width of max", "width of chunk_max"]
+    assert [row["d_sae"] for row in rows] == [64, 64, 64, 48, 32]
+    assert {run[:3] for run in runs} == {("hierarchy", "topk", 3)}
+    assert [bool(run[4]) for run in runs] == [True, True, False, False, False]  # in the order in which they are run
+    # of a feature that is on with probability p: p (1 + 1/16) - p²; roots with 0.15, children with half of it
+    variance = 8 * (0.15 * 1.0625 - 0.15**2) + 24 * (0.075 * 1.0625 - 0.075**2) + 48 * 0.02**2
+    assert rows[1]["orthogonality"] == pytest.approx(0.25 * variance, rel=0.02) and rows[3]["orthogonality"] == 0
+
+
+def test_widths_of_the_shipped_controls_are_those_alive_beside_them():
+    table = pd.read_csv(artifact("orthogonality_seeds.csv"))
+    for _, run in table.groupby(["toy", "architecture", "seed"]):
+        rows = run.set_index("penalty")
+        for form in orthogonality.FORMS:
+            assert rows.d_sae[f"width of {form}"] == round(64 * rows.alive[form])
+
+
 # First letters
+
+
+def test_words_are_single_tokens_with_a_space_and_a_letter():
+    class Spells:
+        pieces = (" able", " Bad", "cat", " do", " e1f", " Fish", " gOt", " héros", " zoo")
+
+        def decode(self, ids):
+            return self.pieces[ids[0]]
+
+    ids, letter, train = absorption.drawn(Spells(), 9)
+    found = {Spells.pieces[i]: n for i, n in zip(ids.tolist(), letter.tolist(), strict=True)}
+    assert found == {" able": 0, " Bad": 1, " Fish": 5, " zoo": 25}
+    assert train.shape == ids.shape and train.dtype == torch.bool
+
+
+def test_the_probe_named_no_more_words_than_there_were():
+    probe = pd.read_csv(artifact("orthogonality_probe.csv"))
+    letters = pd.read_csv(artifact("orthogonality_letters.csv"))
+    assert (probe.named <= probe.held_out).all() and set(probe.letter) == set(letters.letter)
+    assert letters.merge(probe, on="letter").eval("words == named").all()
 
 
 N_WORDS, KINDS = 1500, 30
