@@ -3,8 +3,8 @@
 :func:`kth_largest_cosine` measures; :func:`random_kth_cosine` is the exact law for isotropic random rows;
 :func:`covariance_directions`, :func:`mixture_directions` and :func:`data_directions` draw rows from where activations
 lie, :func:`moment_directions` from where a dictionary's own rows do; :func:`packing_bound` and :func:`pack` say how far
-apart rows can be kept; :class:`FollowedNeighbours` which rows are near while they move; :func:`hubness` whether few rows
-are the neighbours of many; :func:`peaks` where a histogram has its peaks.
+apart rows can be kept; :class:`FollowedNeighbours` which rows are near while they move; :func:`hubness` whether few
+rows are the neighbours of many; :func:`peaks` where a histogram has its peaks.
 """
 
 from .cosines import Neighbours, kth_largest_cosine, nearest_neighbours, unit_rows
