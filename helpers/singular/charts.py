@@ -160,17 +160,28 @@ class Chart:
 
     def __call__(self, u, v):
         """g in floats: (x, y) of numbers or arrays."""
-        return tuple(sum(self.field.float(c) * u**a * v**b for (a, b), c in p.terms()) for p in self._map)
+        return tuple(a + b for a, b in zip(self._origin, self.offset(u, v), strict=True))
+
+    def offset(self, u, v):
+        """g less where it sends the origin, in floats: exact as far as floats go however far that is from 0."""
+        return tuple(sum(self.field.float(c) * u**a * v**b for (a, b), c in p.terms() if a + b) for p in self._map)
 
     def preimage(self, x, y):
         """The (u, v) over points of the plane, in floats, numbers or arrays: not finite where the chart sees none."""
-        X, Y = ((p.coeff(1) if self.at else self.field.domain.zero) for p in (self.patch.x, self.patch.y))
-        x, y = np.subtract(x, self.field.float(X)), np.subtract(y, self.field.float(Y))
+        x0, y0 = self._origin if self.at else (0.0, 0.0)
+        return self.preimage_of_offset(np.subtract(x, x0), np.subtract(y, y0))
+
+    def preimage_of_offset(self, x, y):
+        """The same for points given by how far they are from where the origin is sent (from 0 for curves' charts)."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for swapped, c in self.patch.path:
                 x, y = (y, x) if swapped else (x, y)
                 y = y / x - self.field.float(c)
             return tuple(sum(self.field.float(c) * x**a * y**b for (a, b), c in p.terms()) for p in self.back)
+
+    @property
+    def _origin(self) -> tuple[float, float]:
+        return tuple(self.field.float(p.coeff(1)) for p in self._map)
 
     def _expr(self, p: PolyElement) -> Expr:
         return expression(p, self.field, u, v)

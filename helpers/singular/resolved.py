@@ -76,14 +76,13 @@ def weighted_draws(
     rng = np.random.default_rng(whole("seed", seed))
     each = whole("draws", draws, 1000) // (len(zero.charts) * PARTS)
     charts = [_Proposal(chart, depth) for chart in zero.charts]
-    at = np.array([float(a) for a in zero.at])
     areas, losses = [], []
     for own in charts:
         places, local = own.draw(rng, PARTS * each)
         with np.errstate(all="ignore"):
-            X, Y = own.chart(*places)
-            inside = (np.abs(X - at[0]) <= radius) & (np.abs(Y - at[1]) <= radius)
-            seen = [places if c is own else c.chart.preimage(X, Y) for c in charts]
+            X, Y = own.chart.offset(*places)
+            inside = (np.abs(X) <= radius) & (np.abs(Y) <= radius)
+            seen = [places if c is own else c.chart.preimage_of_offset(X, Y) for c in charts]
             known = [local if c is own else None for c in charts]  # p and q, where they need not be worked out
             proposed = sum(c.density(*uv, pq) for c, uv, pq in zip(charts, seen, known, strict=True))
             area = np.where(inside & (proposed > 0), 1 / proposed, 0.0) / each

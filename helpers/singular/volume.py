@@ -54,14 +54,15 @@ def volume_exponent(
 ) -> VolumeExponent:
     """λ and m of ``K`` at its zeros in the box of half-width ``radius`` around ``center``, from ``V(ε)``.
 
-    ``K`` is a polynomial in x and y as :func:`resolve` takes it, or its resolution: then ``center`` is one of its zeros
-    and the volume comes from ``draws`` points in charts, down to ε = 1e-87. Or ``K`` is a function that maps points
-    ``(n, d)``, float64, to values ``(n,)``, nowhere negative and zero somewhere in the box: then ``runs`` of ``points``
-    each follow the volume down to ``least``, which has to stay above the rounding of ``K``. By then a divisor whose
-    (h + 1)/2k lies little above λ may still be felt, and be taken for a logarithm.
+    ``K`` is a polynomial in x and y as :func:`resolve` takes it, or its resolution: then ``center`` is one of its
+    zeros, no worse one may lie in the box, and the volume comes from ``draws`` points in charts, down to ε = 1e-87.
+    Or ``K`` is a function that maps points ``(n, d)``, float64, to values ``(n,)``, nowhere negative and zero somewhere
+    in the box: then ``runs`` of ``points`` each follow the volume down to ``least``, which has to stay above the
+    rounding of ``K``. By then a divisor whose (h + 1)/2k lies little above λ may still be felt, and be taken for a
+    logarithm.
 
     Raises ``ValueError`` for arguments out of range, for a ``K`` that is negative or not a number somewhere, that never
-    comes near zero, or that vanishes on a part of the box.
+    comes near zero, that is of another order than one in the box, or that vanishes on a part of the box.
 
     >>> from helpers.singular import volume_exponent
     >>> found = volume_exponent("(y**2 - x**3)**2")
@@ -89,6 +90,11 @@ def _in_charts(K, center, radius, draws, seed) -> VolumeExponent:
             f"center={tuple(center)} is no special zero of K; its points are {[zero.at for zero in points]}"
         )
     area, values = weighted_draws(resolution, near[0], DRAWN_TO, radius=radius, draws=draws, seed=seed)
+    highest = values[area > 0].max()
+    if not 1e-6 < highest < 1e6:
+        raise ValueError(
+            f"K reaches {highest:.3g} in the box of radius={radius:g}; expected values of order one: scale K"
+        )
     T = np.arange(0.0, DRAWN_TO, 4.0)
     volume = np.stack([np.where(values <= np.exp(-at), area, 0.0).sum(1) for at in T], 1) / (4 * radius**2)
     picks = np.random.default_rng(seed).integers(len(volume), size=(400, len(volume)))
@@ -159,10 +165,14 @@ def _checked(K, w):
 
 def _read(T, falls, epsilon, volume) -> VolumeExponent:
     # falls (1 + draws, levels) of log V between the T = log 1/ε: each is λ ΔT - (m-1) Δlog(T + c)
-    kept = T[:-1] >= T[0] + BEGIN * (T[-1] - T[0])
+    kept = T[:-1] >= max(T[0] + BEGIN * (T[-1] - T[0]), 0.0)
+    if kept.sum() < 6:
+        raise ValueError(
+            f"the volume was followed over {len(T)} levels, down to ε={np.exp(-T[-1]):.3g}; expected a smaller least"
+        )
     T0, T1, falls = T[:-1][kept], T[1:][kept], falls[:, kept]
     fits, misfits = [], []
-    for shift in SHIFTS:
+    for shift in SHIFTS[SHIFTS + T0[0] > 1]:
         design = np.stack([T1 - T0, -np.log((T1 + shift) / (T0 + shift))], axis=1)
         solution = np.linalg.lstsq(design, falls.T, rcond=None)[0].T
         fits.append(solution), misfits.append(((falls - solution @ design.T) ** 2).sum(1))

@@ -154,6 +154,26 @@ def test_charts_reach_the_exact_value():
             assert found.value == pytest.approx(exact_coefficient(box_zeta(k), rlct, t), rel=0.02)
 
 
+@pytest.mark.parametrize("K, center, radius, rlct", [
+    ("(x - 1)**2 + y**2", (1, 0), 1.0, 1), ("((y - 1)**2 - (x - 1)**3)**2", (1, 1), 1.0, 5 / 12),
+    ("(x**2 - 2)**2 + y**2", (2**0.5, 0), 0.5, 1),
+])  # fmt: skip
+def test_volumes_in_charts_do_not_mind_where_the_zero_is(K, center, radius, rlct):
+    found = volume_exponent(K, center, radius)
+    low, high = found.multiplicity_interval
+    assert found.rlct == pytest.approx(rlct, abs=0.005) and low < 1 < high < 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"K": "x**2*y**2/10**40"}, "K reaches .*e-41 in the box"),
+    ({"K": "x**2 + y**2", "center": (1, 0)}, "is no special zero of K"),
+    ({"K": lambda w: (w**2).sum(1), "least": 0.1, "points": 100}, "expected a smaller least"),
+])  # fmt: skip
+def test_volumes_out_of_reach_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        volume_exponent(**arguments)
+
+
 def test_a_curve_of_zeros_is_no_point():
     resolution = resolve("x**2*y**2")
     with pytest.raises(ValueError, match="is a curve; expected a point"):
