@@ -112,12 +112,16 @@ def test_the_charts_cover_a_neighbourhood_of_every_zero(K):
         if zero.at is not None and zero.tree is not None:
             for point in nearby(zero, rng):
                 seen = [(chart, chart.preimage(*point)) for chart in zero.charts]
-                assert any(there and inside(chart, there) for chart, there in seen), (zero, point)
+                assert any(all(map(math.isfinite, there)) and inside(chart, there) for chart, there in seen), (
+                    zero,
+                    point,
+                )
 
 
 def test_one_chart_alone_leaves_out_a_direction():
     zero = resolved("x**2 + y**2").zeros[0]
-    assert [chart.preimage(0, 1e-4) for chart in zero.charts] == [None, (1e-4, 0)]
+    straight, swapped = (chart.preimage(0, 1e-4) for chart in zero.charts)
+    assert not all(map(math.isfinite, straight)) and swapped == (1e-4, 0)
 
 
 @all_losses
