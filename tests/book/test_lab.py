@@ -49,8 +49,12 @@ def lab(tmp_path_factory):
                 time.sleep(0.5)
         yield address
     finally:
-        server.terminate()
-        server.wait(20)
+        server.terminate()  # it ends the kernels that it started for the chapters, which can take a while
+        try:
+            server.wait(120)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @pytest.mark.parametrize("thread", TOLD, ids=lambda thread: thread.notebook)
