@@ -29,7 +29,7 @@ from helpers.runs import artifact, atomic, cache_dir, hardware, key_of, save_art
 from helpers.sae import SAE, RescaleShift, build, evaluate, load, loss_recovered, save, train
 
 from .command import options
-from .harvest import KIND, SITES, Activations
+from .harvest import KIND, MODEL, SITES, Activations, tokens_of
 
 VERSION = 5  # raise it when a change makes kept runs incomparable
 D_SAE, BATCH, LR, EVAL_SEQUENCES = 2304, 512, 2e-3, 48
@@ -58,33 +58,36 @@ def hyper(architecture: str, level: int) -> dict:
 
 
 @cache
-def data(site: str, sequences: int, shuffled: bool = False) -> Activations:
-    return Activations(load_tokens("train")[:sequences], site, shuffled)
+def data(site: str, sequences: int, shuffled: bool = False, model: str = MODEL) -> Activations:
+    return Activations(tokens_of("train", model)[:sequences], site, shuffled, model)
 
 
 @cache
-def judge(site: str) -> Judge:
-    return Judge(site)
+def judge(site: str, model: str = MODEL) -> Judge:
+    return Judge(site, model=model)
 
 
 class Judge:
     """Cross-entropies with one site replaced, by running only the layers behind it on stored residual streams."""
 
-    def __init__(self, site: str, sequences: int = EVAL_SEQUENCES):
-        lm = load_lm(dtype=KIND)
+    def __init__(self, site: str, sequences: int = EVAL_SEQUENCES, model: str = MODEL):
+        lm = load_lm(model, dtype=KIND)
         layer, kind = int(site.split(".")[1]), site.split(".")[2]
         self.begin = layer if kind == "hook_resid_pre" else layer + 1
         residual = f"blocks.{self.begin}.hook_resid_pre"
-        self.tokens = {split: load_tokens(split)[:sequences] for split in ("eval", "human")}
+        self.tokens = {split: tokens_of(split, model)[:sequences] for split in ("eval", "human")}
         self.at, self.behind = {}, {}
         for split, tokens in self.tokens.items():
             parts = list(activations(lm, tokens, (site, residual), batch_size=16))
             shape = (*tokens.shape, lm.cfg.d_model)
             self.at[split] = torch.cat([p[site] for p in parts]).reshape(shape)
             self.behind[split] = torch.cat([p[residual] for p in parts]).reshape(shape)
-        whole = AutoModelForCausalLM.from_pretrained(model_folder("smollm2-135m"), dtype=KIND)
+        whole = AutoModelForCausalLM.from_pretrained(model_folder(model), dtype=KIND)
         self.tail = copy.deepcopy(whole).eval()
         self.tail.model.layers = whole.model.layers[self.begin :]
+        kinds = getattr(whole.config, "layer_types", None)  # full or sliding attention, by a layer's place
+        if kinds:
+            self.tail.config.layer_types = kinds[self.begin :]
 
     def untouched(self, x: Tensor, cutoff: float) -> Tensor:
         """Positions that keep their activation: the first, and outliers by the rule of the training data."""
@@ -143,7 +146,10 @@ def folder(kind: str) -> Path:
 def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> SAE:
     """Train one dictionary on the scaled activations, or load it if that was done; kept in the cache."""
     point = {"architecture": architecture, "site": site, "seed": seed, "level": level, "sequences": sequences}
-    place, acts = weights({**point, **options}), data(site, sequences, options.pop("shuffled", False))
+    place, acts = (
+        weights({**point, **options}),
+        data(site, sequences, options.pop("shuffled", False), options.pop("model", MODEL)),
+    )
     if place.exists():
         return load(place)
     steps = options.pop("epochs", 1) * (len(acts) // BATCH)
@@ -152,7 +158,7 @@ def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **o
         sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **options)), steps // 4
     else:
         name = "topk" if architecture == "random" else architecture
-        sae = build(name, acts.mean.numel(), D_SAE, generator=generator, **options)
+        sae = build(name, acts.mean.numel(), 4 * acts.mean.numel(), generator=generator, **options)
         sae.b_dec.data.copy_(acts.mean)
         sae.W_dec.requires_grad_(architecture != "random")
     checkpoint = place.parent / f"{place.name}.ckpt.safetensors"
@@ -190,7 +196,8 @@ class PCA:
 
 def run(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> dict:
     """One row of the table."""
-    begun, acts = time.process_time(), data(site, sequences)
+    model = options.get("model", MODEL)
+    begun, acts = time.process_time(), data(site, sequences, model=model)
     if architecture == "pca":
         sae, dead = PCA(acts, options["k"]), 0.0
     else:
@@ -198,7 +205,7 @@ def run(architecture: str, site: str, seed: int, level: int, sequences: int, **o
         some = acts.rows(torch.arange(0, len(acts), max(1, len(acts) // 65_536)))
         dead = evaluate(sae, some.split(4096))["dead_fraction"]
     row = {
-        "d_sae": sae.d_sae, "tokens": len(acts) // BATCH * BATCH, **judge(site).measures(sae, acts),
+        "d_sae": sae.d_sae, "tokens": len(acts) // BATCH * BATCH, **judge(site, model).measures(sae, acts),
         "dead_fraction": dead, "outliers": acts.left_out, "hardware": hardware(),
     }  # fmt: skip
     return {**row, "seconds": round(time.process_time() - begun)}

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
+from transformers import AutoTokenizer
 
-from helpers.lm import activations, load_lm
+from helpers.lm import activations, load_lm, load_tokens, model_folder
 from helpers.runs import atomic, cache_dir, progress
 from helpers.sae import bf16_is_fast
 
+MODEL, SECOND = "smollm2-135m", "gemma3-270m"
 SITES = ("blocks.15.hook_resid_pre", "blocks.6.hook_mlp_out")
 ROWS = 256  # sequences per file
 OUTLIER = 4.0  # medians: rows with a larger norm are left out of dictionaries, and left alone when splicing. Hardly a
@@ -25,8 +27,24 @@ processor has no hardware for it."""
 
 
 @cache
-def _lm(shuffled: bool):
-    return shuffle_blocks(load_lm(dtype=KIND)) if shuffled else load_lm(dtype=KIND)
+def _lm(shuffled: bool, model: str):
+    return shuffle_blocks(load_lm(model, dtype=KIND)) if shuffled else load_lm(model, dtype=KIND)
+
+
+@cache
+def tokens_of(split: str, model: str = MODEL) -> Tensor:
+    """Tokens ``(n_seq, 128)`` of one split for a model. For another than the embedded one: the same texts, one after
+    another in its own tokens, cut into lengths of 127, each behind its first token."""
+    tokens = load_tokens(split)
+    if model == MODEL:
+        return tokens
+    ours, theirs = (AutoTokenizer.from_pretrained(model_folder(name)) for name in (MODEL, model))
+    texts = ours.batch_decode(tokens, skip_special_tokens=True)
+    ids = theirs(texts, add_special_tokens=False).input_ids
+    stream = torch.tensor([i for text in ids for i in text])
+    length = tokens.shape[1] - 1
+    rows = stream[: len(stream) // length * length].view(-1, length)
+    return torch.cat([torch.full((len(rows), 1), theirs.bos_token_id), rows], dim=1)
 
 
 @torch.no_grad()
@@ -44,20 +62,24 @@ def shuffle_blocks(lm, seed: int = 0):
     return lm
 
 
-def harvest(tokens: Tensor, sites: tuple[str, ...] = SITES, shuffled: bool = False) -> dict[str, Path]:
+def harvest(
+    tokens: Tensor, sites: tuple[str, ...] = SITES, shuffled: bool = False, model: str = MODEL
+) -> dict[str, Path]:
     """Files of int16-viewed bfloat16 ``(n, d_model)`` for one shard of tokens; made if missing.
 
     Position 0 is left out: it is a special token that carries the attention sink. The norms of all rows are kept beside
     them. Files are named by a hash of their tokens, so different tokens never share one. ``shuffled`` harvests from
     :func:`shuffle_blocks`.
     """
-    name = hashlib.sha256(tokens.numpy().astype(np.uint16).tobytes()).hexdigest()[:16] + "-shuffled" * shuffled
+    kind = np.uint16 if model == MODEL else np.uint32
+    name = hashlib.sha256(tokens.numpy().astype(kind).tobytes()).hexdigest()[:16] + "-shuffled" * shuffled
+    name += f"-{model}" * (model != MODEL)
     paths = {site: cache_dir() / "activations" / site / f"{name}.npy" for site in sites}
     lock = cache_dir() / "activations" / f"{name}.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(str(lock)):
         if not all(path.exists() for path in paths.values()):
-            parts = list(activations(_lm(shuffled), tokens, sites, batch_size=32, skip_first=1))
+            parts = list(activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1))
             for site, path in paths.items():
                 whole = torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy()
                 _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
@@ -82,9 +104,10 @@ class Activations:
     Adam moves by the learning rate at most, take thousands of steps to arrive.
     """
 
-    def __init__(self, tokens: Tensor, site: str, shuffled: bool = False):
+    def __init__(self, tokens: Tensor, site: str, shuffled: bool = False, model: str = MODEL):
         parts = progress(tokens.split(ROWS), desc=f"harvesting {site}")
-        paths = [harvest(part, shuffled=shuffled)[site] for part in parts]
+        sites = SITES if model == MODEL else (site,)
+        paths = [harvest(part, sites, shuffled, model)[site] for part in parts]
         self.shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
         norms = np.concatenate([np.load(_norms(path), allow_pickle=False) for path in paths])
         self.cutoff = float(OUTLIER * np.median(norms))

@@ -21,6 +21,7 @@ from sympy import lambdify
 
 from helpers.runs import cache_dir, save_artifact, sweep
 from helpers.singular import (
+    CURVES,
     box_zeta,
     exact_coefficient,
     gaussian_zeta,
@@ -32,20 +33,6 @@ from helpers.singular import (
 
 from .command import options
 
-# name: f, of which K is the square; the last ones are K themselves
-SQUARES = {
-    "node": "x*y", "A2 cusp": "y**2 - x**3", "A3": "y**2 - x**4", "A4": "y**2 - x**5", "A5": "y**2 - x**6",
-    "D4": "x**2*y - y**3", "D5": "x**2*y - y**4", "D6": "x**2*y - y**5", "E6": "x**3 + y**4", "E7": "x**3 + x*y**3",
-    "E8": "x**3 + y**5", "isolated": "x**2 + y**2", "irrational node": "x**2 - 2*y**2",
-    "four lines": "x*y*(x**2 - y**2)",
-    "five lines": "x**5 + y**5", "x⁴ + xy⁴": "x**4 + x*y**4", "x⁴ + y⁵": "x**4 + y**5", "x³y + xy⁴": "x**3*y + x*y**4",
-    "x³y + y⁵": "x**3*y + y**5", "x⁴ + x²y² + y⁵": "x**4 + x**2*y**2 + y**5",
-    "two pairs": "(y**2 - x**3)**2 + x**5*y",
-}  # fmt: skip
-CURVES = {name: f"({f})**2" for name, f in SQUARES.items()} | {
-    "x² + y²": "x**2 + y**2", "x² + y⁴": "x**2 + y**4", "x²y² + x⁶ + y⁶": "x**2*y**2 + x**6 + y**6",
-    "(y − x²)² + x⁶": "(y - x**2)**2 + x**6",
-}  # fmt: skip
 VOLUMES = (
     "node", "irrational node", "x⁴ + x²y² + y⁵", "x²y² + x⁶ + y⁶",  # m = 2
     "x² + y²", "x² + y⁴", "A2 cusp", "(y − x²)² + x⁶",  # m = 1

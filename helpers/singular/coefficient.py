@@ -9,6 +9,7 @@ away, the second the slice sampler does not have, the third is the interval.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -60,8 +61,9 @@ def local_learning_coefficient(
     left out), then ``draws``, with ``thin`` steps to each. ``sampler="slice"`` needs no tuning and no gradient: a draw
     goes along every axis and one random direction. ``"sgld"`` takes steps of size ``step`` (0.1/t if left out) down
     the gradient of ``K``, or of ``gradient_of(w, generator)`` where batches are drawn, with as much noise, reflected
-    at the box. Same seed, same chain, however many run beside it (without batches). Raises ``ValueError`` for
-    arguments out of range and for losses that are not finite.
+    at the box. Same seed, same chain, however many run beside it (without batches). Warns where the chains found
+    losses below that of ``center`` by more than 1/t: then the number is no learning coefficient. Raises ``ValueError``
+    for arguments out of range, losses that are not finite, and a step of SGLD that leads across the whole box.
 
     >>> from helpers.singular import local_learning_coefficient
     >>> found = local_learning_coefficient(lambda w: (w**2).sum(1), [0.0, 0.0], t=1000, draws=200)
@@ -77,7 +79,7 @@ def local_learning_coefficient(
     chains, draws, thin = whole("chains", chains, 2), whole("draws", draws, 4), whole("thin", thin, 1)
     burn_in = draws if burn_in is None else whole("burn_in", burn_in)
     step = 0.1 / t if step is None else finite("step", step, above=0)
-    center = torch.as_tensor(center, dtype=torch.float64).detach().reshape(-1)
+    center = _point("center", center)
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(whole("seed", seed)).spawn(chains)]
     base = _losses(K, center[None])[0]
     w, kept, used = center.repeat(chains, 1), [], 0
@@ -93,6 +95,11 @@ def local_learning_coefficient(
         if i >= burn_in:
             kept.append(_losses(K, w))
     values = (t * (torch.stack(kept, 1) - base)).numpy()  # (chains, draws)
+    if (lowest := values.min()) < -1:
+        warnings.warn(
+            f"center={center.tolist()} is no minimum: t (K - K(center)) went down to {lowest:.3g}. Start from a lower "
+            "point, or take a smaller radius or a larger localiser.", stacklevel=2,
+        )  # fmt: skip
     means = values.mean(1)
     half = float(student.ppf(0.975, chains - 1) * means.std(ddof=1) / np.sqrt(chains))
     mean = float(means.mean())
@@ -124,9 +131,21 @@ def extrapolate(low: Coefficient, high: Coefficient) -> tuple[float, tuple[float
     return float(value), (float(value - half), float(value + half))
 
 
+def _point(name, value) -> Tensor:
+    try:
+        point = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r}; expected a point: a sequence of finite numbers") from None
+    if not len(point) or not torch.isfinite(point).all():
+        raise ValueError(f"{name}={value!r}; expected a point: a sequence of finite numbers, at least one")
+    return point
+
+
 def _losses(K, w):
     with torch.no_grad():
         values = K(w)
+    if not isinstance(values, Tensor):
+        raise ValueError(f"K gave a {type(values).__name__}; expected a torch.Tensor ({len(w)},)")
     if values.shape != w.shape[:1]:
         raise ValueError(f"K gave shape {tuple(values.shape)} for {tuple(w.shape)} points; expected ({len(w)},)")
     if not torch.isfinite(values).all():
@@ -159,9 +178,10 @@ def _sgld_step(K, w, center, streams, step, gradient_of, batches, t, radius, loc
     loss = K(leaf) if gradient_of is None else gradient_of(leaf, batches)
     (slope,) = torch.autograd.grad(loss.sum(), leaf)
     noise = torch.from_numpy(np.stack([s.standard_normal(w.shape[1]) for s in streams]))
-    w = w - step / 2 * (t * slope + localiser * (w - center)) + step**0.5 * noise
-    if not torch.isfinite(w).all():
-        raise ValueError(f"step={step:g}: a chain of SGLD left for infinity; expected a smaller step")
+    move = step**0.5 * noise - step / 2 * (t * slope + localiser * (w - center))
+    if not (move.abs() <= 2 * radius).all():  # not finite, too
+        raise ValueError(f"step={step:g}: a step of SGLD led across the whole box; expected a smaller one")
+    w = w + move
     # reflected: a triangle wave of period 4 r
     away = torch.remainder(w - center + radius, 4 * radius)
     return center + torch.where(away > 2 * radius, 4 * radius - away, away) - radius, len(w)

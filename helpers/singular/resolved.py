@@ -69,6 +69,8 @@ def weighted_draws(
     0.0001
     """
     depth, radius = finite("depth", depth, least=0), finite("radius", radius, above=0)
+    if not isinstance(resolution, Resolution):
+        raise ValueError(f"resolution={resolution!r}; expected what resolve(K) returns")
     if zero not in resolution.zeros:
         raise ValueError(f"zero={zero!r} is none of resolution.zeros")
     if zero.at is None:

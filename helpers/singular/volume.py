@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..checks import finite, whole
 from ..evidence import interval
@@ -154,6 +155,9 @@ def _spread(K, w, below, low, high, runs, generator):
 
 def _checked(K, w):
     values = K(w)
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        seen = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"K gave {seen}; expected a floating torch.Tensor ({len(w)},)")
     if values.shape != w.shape[:1]:
         raise ValueError(f"K gave shape {tuple(values.shape)} for {tuple(w.shape)} points; expected ({len(w)},)")
     if not torch.isfinite(values).all():

@@ -26,13 +26,18 @@ def exact_coefficient(zeta: Callable[[np.ndarray], np.ndarray], rlct: float, t: 
     """``λ(t) = t E_t[K]`` under the density proportional to ``exp(-t K)`` times the one that ``zeta`` averages over.
 
     ``zeta`` maps complex ``z (k,)`` to ``E[K^-z] (k,)``; ``rlct`` is its first pole. The result has no unit.
-    Raises ``ValueError`` for an ``rlct`` or ``t`` that is not positive.
+    Raises ``ValueError`` for an ``rlct`` or ``t`` that is not positive, and for an ``rlct`` above the first pole:
+    up to there the zeta function is positive and its logarithm convex (Hölder).
 
     >>> f"{exact_coefficient(box_zeta([1, 1]), 0.5, 1000):.3f}"  # x²y² in the unit box, where λ = 0.5
     '0.387'
     """
     rlct, t = finite("rlct", rlct, above=0), finite("t", t, above=0)
     at = rlct - min(rlct / 2, 1 / max(np.log(t), 1.0))
+    with np.errstate(all="ignore"):
+        before = np.log(np.asarray(zeta(np.linspace(0, 0.999 * rlct, 200) + 0j)).real)
+        if not (np.isfinite(before).all() and (np.diff(before, 2) > -1e-6).all()):
+            raise ValueError(f"rlct={rlct:g} lies above the first pole of zeta; expected that pole")
     # nodes crowd near the pole, whose distance is about 1/log t
     y = np.sinh(np.linspace(-1, 1, NODES) * np.arcsinh(FAR * 100)) / 100
     z = at + 1j * y

@@ -219,7 +219,7 @@ def test_volume_names_what_is_wrong(change, message):
     ({"localiser": -1}, "localiser=-1"),
     ({"K": lambda w: w[:, 0] / 0}, "K is not finite at"),
     ({"K": lambda w: w.sum()}, r"K gave shape \(\) for \(1, 2\) points"),
-    ({"sampler": "sgld", "step": 1e300, "t": 1e10, "K": lambda w: w[:, 0] + 1}, "step=1e\\+300: a chain of SGLD left"),
+    ({"sampler": "sgld", "step": 1e300, "t": 1e10, "K": lambda w: w[:, 0] + 1}, "step=1e\\+300: a step of SGLD led"),
 ])  # fmt: skip
 def test_the_estimator_names_what_is_wrong(change, message):
     arguments = {"K": monomial(1, 1), "center": [0, 0], "t": 100, "draws": 10} | change
@@ -246,3 +246,47 @@ def test_diagnostics_of_chains_whose_answer_is_known():
 def test_exponents_that_are_none_are_refused(k, h):
     with pytest.raises(ValueError, match="k="):
         box_zeta(k, h)
+
+
+@pytest.mark.parametrize("zeta, above", [
+    (box_zeta([1, 1]), 0.6), (box_zeta([1, 3]), 0.5), (gaussian_zeta([2, 3]), 2.0), (gaussian_zeta([1, 1, 1]), 0.9),
+])  # fmt: skip
+@pytest.mark.parametrize("t", [2, 1e6])
+def test_a_threshold_above_the_first_pole_is_refused(zeta, above, t):
+    with pytest.raises(ValueError, match="above the first pole"):
+        exact_coefficient(zeta, above, t)
+
+
+def parabola(w):
+    return (w**2).sum(1)
+
+
+def test_a_centre_that_is_no_minimum_is_told():
+    with pytest.warns(UserWarning, match="is no minimum"):
+        local_learning_coefficient(parabola, [0.5, 0.5], 1000, draws=20)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_minimum_is_not():
+    local_learning_coefficient(parabola, [0.0, 0.0], 1000, draws=20)
+
+
+@pytest.mark.parametrize("center", ["a", None, [[1, 2], [3]], [], [float("nan")], [float("inf"), 0.0]])
+def test_what_is_no_point_is_named(center):
+    with pytest.raises(ValueError, match="center="):
+        local_learning_coefficient(parabola, center, 10, draws=4)
+
+
+def test_a_step_across_the_box_is_refused():
+    # t times the slope at the wall is 2000: a step of 0.5 moves five hundred half-widths, and reflection would hide it
+    with pytest.raises(ValueError, match="step=0.5"):
+        local_learning_coefficient(parabola, [0.0, 0.0], 1000, sampler="sgld", step=0.5, draws=20)
+
+
+def test_what_is_no_resolution_or_no_loss_is_named():
+    with pytest.raises(ValueError, match="resolution="):
+        resolved_coefficient("x**2", None, 10)
+    with pytest.raises(ValueError, match=r"K gave torch\.int64"):
+        volume_exponent(lambda w: (w[:, 0] > 0).long(), [[0, 1]])
+    with pytest.raises(ValueError, match="K gave a float"):
+        local_learning_coefficient(lambda w: 0.0, [0.0], 10, draws=4)
