@@ -100,9 +100,19 @@ class Judge:
         """Each sequence's mean next-token cross-entropy (nats), the site's ``(n_seq, ctx, d_model)`` set to ``new``."""
         out, tokens = [], self.tokens[split]
         residual = self.behind[split] + (new.to(KIND) - self.at[split])
-        for x, t in zip(residual.split(8), tokens.split(8), strict=True):
+        for x, t in zip(residual.split(4), tokens.split(4), strict=True):
             out.append(cross_entropy(self.tail(inputs_embeds=x, use_cache=False).logits, t))
         return torch.cat(out) / (tokens.shape[1] - 1)
+
+    @torch.inference_mode()
+    def divergence(self, split: str, new: Tensor) -> Tensor:
+        """Each sequence's mean KL divergence (nats) of the predictions with ``new`` from those without."""
+        out, step = [], new.to(KIND) - self.at[split]
+        for x, change in zip(self.behind[split], step, strict=True):
+            both = self.tail(inputs_embeds=torch.stack([x, x + change]), use_cache=False).logits[:, :-1].float()
+            clean, spliced = both.log_softmax(-1)
+            out.append((clean.exp() * (clean - spliced)).sum(-1).double().mean())
+        return torch.stack(out)
 
     @cache  # noqa: B019 (one judge a process)
     def bounds(self, split: str, cutoff: float) -> tuple[Tensor, Tensor]:
@@ -130,6 +140,9 @@ class Judge:
                 "ce_clean": clean, "ce_spliced": spliced, "ce_zero": zero,
                 "ce_recovered": loss_recovered(clean, spliced, zero),
             }  # fmt: skip
+            if split == "eval":
+                kl = self.divergence(split, new)
+                out["by_sequence"]["kl"], figures["kl"] = kl.tolist(), kl.mean().item()
             out |= {k if split == "eval" else f"{k}_{split}": v for k, v in figures.items() if k != "dead_fraction"}
         return out
 
@@ -146,16 +159,14 @@ def folder(kind: str) -> Path:
 def fit(architecture: str, site: str, seed: int, level: int, sequences: int, **options) -> SAE:
     """Train one dictionary on the scaled activations, or load it if that was done; kept in the cache."""
     point = {"architecture": architecture, "site": site, "seed": seed, "level": level, "sequences": sequences}
-    place, acts = (
-        weights({**point, **options}),
-        data(site, sequences, options.pop("shuffled", False), options.pop("model", MODEL)),
-    )
+    place, of = weights({**point, **options}), {k: options.pop(k) for k in ("shuffled", "model") if k in options}
+    acts = data(site, sequences, **of)
     if place.exists():
         return load(place)
     steps = options.pop("epochs", 1) * (len(acts) // BATCH)
     generator = torch.Generator().manual_seed(seed)
     if architecture == "rescale_shift":
-        sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **options)), steps // 4
+        sae, steps = RescaleShift.of(fit(**{**point, "architecture": "standard"}, **of, **options)), steps // 4
     else:
         name = "topk" if architecture == "random" else architecture
         sae = build(name, acts.mean.numel(), 4 * acts.mean.numel(), generator=generator, **options)

@@ -108,10 +108,14 @@ class Activations:
         parts = progress(tokens.split(ROWS), desc=f"harvesting {site}")
         sites = SITES if model == MODEL else (site,)
         paths = [harvest(part, sites, shuffled, model)[site] for part in parts]
-        self.shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-        norms = np.concatenate([np.load(_norms(path), allow_pickle=False) for path in paths])
-        self.cutoff = float(OUTLIER * np.median(norms))
-        self.left_out = float((norms > self.cutoff).mean())
+        shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self.use(shards, np.concatenate([np.load(_norms(path), allow_pickle=False) for path in paths]))
+
+    def use(self, shards: list[np.ndarray], norms: np.ndarray) -> None:
+        """Take ``shards``, each ``(n, d_model)`` of bfloat16 seen as int16; rows with a NaN norm are left out, too."""
+        self.shards = shards
+        self.cutoff = float(OUTLIER * np.nanmedian(norms))
+        self.left_out = float((norms[~np.isnan(norms)] > self.cutoff).mean())
         self.kept = torch.from_numpy(np.flatnonzero(norms <= self.cutoff))
         self.starts = np.concatenate([[0], np.cumsum([len(s) for s in self.shards])])
         sample = self.rows(torch.arange(0, len(self), max(1, len(self) // 20_000)), scale=1.0)

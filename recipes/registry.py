@@ -53,6 +53,10 @@ RECIPES = {
             (REDUCED, UNTIL, SCHEDULER, "--extend"), 10, reduced=SMALL,
         ),
         Recipe(
+            "gated_second", "1", ("gated_second.csv", "gated_second_losses.safetensors"), 400,
+            "Gemma, network once, activations 2.5 GB", (REDUCED, UNTIL, SCHEDULER), 45,
+        ),
+        Recipe(
             "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv", "cosines_own.csv"), 30,
             "model, activations 5.4 GB", (UNTIL, SCHEDULER, "--finished", "--own"),
         ),

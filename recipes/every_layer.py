@@ -1,0 +1,178 @@
+"""Chapter 8's dictionaries: resid_pre, attention output and MLP output of every layer of the embedded model.
+
+    python -m recipes every_layer [--until MINUTES] [--layers N]
+
+Goes up the model a layer at a time. The residual stream of all training tokens lies in the cache; the layer is run on
+it once, which gives its two outputs and the next residual stream, and the three dictionaries are trained. What a layer
+no longer needs is deleted, so never more than two residual streams and two outputs lie on the disk (10 GB). A killed
+run goes on at the shard or checkpoint where it was. The dictionaries stay in the cache (a gigabyte).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from helpers.lm import load_tokens, model_folder
+from helpers.runs import atomic, cache_dir, progress
+from helpers.sae import SAE, build, load, save, train
+
+from .command import options
+from .harvest import KIND, MODEL, ROWS, Activations, shuffle_blocks
+
+KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
+K, BATCH, LR = 40, 512, 2e-3
+
+
+def folder(shuffled: bool = False) -> Path:
+    return cache_dir() / ("every_layer-1" + "-shuffled" * shuffled)
+
+
+@cache
+def model(shuffled: bool = False):
+    whole = AutoModelForCausalLM.from_pretrained(model_folder(MODEL), dtype=KIND, attn_implementation="sdpa").eval()
+    if shuffled:
+        whole.blocks = whole.model.layers  # the name that `shuffle_blocks` knows
+        shuffle_blocks(whole)
+    return whole.requires_grad_(False)
+
+
+def one_layer(whole, layer: int, residual: Tensor) -> dict[str, Tensor]:
+    """What a layer makes of ``residual (n_seq, ctx, d_model)``: its two outputs and the next residual stream."""
+    block, seen = whole.model.layers[layer], {}
+    hooks = [
+        part.register_forward_hook(
+            lambda _, __, out, kind=kind: seen.__setitem__(kind, out[0] if isinstance(out, tuple) else out)
+        )
+        for kind, part in (("hook_attn_out", block.self_attn), ("hook_mlp_out", block.mlp))
+    ]
+    position = torch.arange(residual.shape[1])[None]
+    try:
+        out = block(
+            residual,
+            attention_mask=None,
+            position_ids=position,
+            position_embeddings=whole.model.rotary_emb(residual, position),
+        )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen | {"next": out[0] if isinstance(out, tuple) else out}
+
+
+def shards(layer: int, kind: str, shuffled: bool = False) -> list[Path]:
+    """Files ``(n_seq, ctx, d_model)`` of one site: bfloat16 as int16, position 0 included."""
+    n = -(-len(load_tokens("train")) // ROWS)
+    return [folder(shuffled) / f"activations/{layer}.{kind}" / f"{i:04d}.npy" for i in range(n)]
+
+
+def write(path: Path, x: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as scratch, open(scratch, "wb") as file:
+        np.save(file, x.bfloat16().view(torch.int16).numpy())
+
+
+def read(path: Path) -> Tensor:
+    return torch.from_numpy(np.load(path, allow_pickle=False)).view(torch.bfloat16).to(KIND)
+
+
+@torch.inference_mode()
+def ascend(layer: int, shuffled: bool = False) -> None:
+    """Make the outputs of ``layer`` and the residual stream behind it, from the one before it."""
+    whole, tokens = model(shuffled), load_tokens("train").split(ROWS)
+    if layer == 0:
+        for path, part in zip(shards(0, KINDS[0], shuffled), tokens, strict=True):
+            if not path.exists():
+                write(path, whole.model.embed_tokens(part))
+    kinds = {kind: shards(layer, kind, shuffled) for kind in KINDS[1:]}
+    kinds["next"] = shards(layer + 1, KINDS[0], shuffled)
+    for i, path in enumerate(progress(shards(layer, KINDS[0], shuffled), desc=f"layer {layer}")):
+        if all(paths[i].exists() for paths in kinds.values()):
+            continue
+        parts = [one_layer(whole, layer, x) for x in read(path).split(32)]
+        for kind, paths in kinds.items():
+            write(paths[i], torch.cat([part[kind] for part in parts]))
+
+
+class Site(Activations):
+    """The activations of one site, from its shards: :class:`recipes.harvest.Activations` without the harvest."""
+
+    def __init__(self, paths: list[Path]):
+        wholes = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        norms = []
+        for whole in wholes:  # position 0 carries the attention sink: left out
+            x = torch.from_numpy(np.array(whole)).view(torch.bfloat16)
+            norms.append(x.float().norm(dim=-1).numpy())
+            norms[-1][:, 0] = np.nan
+        self.use([whole.reshape(-1, whole.shape[-1]) for whole in wholes], np.concatenate(norms).ravel())
+
+
+def sites(layer: int) -> Iterator[str]:
+    for kind in KINDS:
+        yield f"blocks.{layer}.{kind}"
+
+
+def place(site: str, shuffled: bool = False) -> Path:
+    return folder(shuffled) / "dictionaries" / site
+
+
+def fit(site: str, shuffled: bool = False, seed: int = 0) -> SAE:
+    """Train the dictionary of a site on its shards, or load it; rescaled to the site's own units."""
+    where = place(site, shuffled)
+    if where.exists():
+        return load(where)
+    _, layer, kind = site.split(".")
+    acts = Site(shards(int(layer), kind, shuffled))
+    d_model, steps = acts.mean.numel(), len(acts) // BATCH
+    sae = build("batchtopk", d_model, 4 * d_model, generator=torch.Generator().manual_seed(seed), k=K)
+    sae.b_dec.data.copy_(acts.mean)
+    checkpoint = where.parent / f"{site}.ckpt.safetensors"
+    train(
+        sae, acts.batches(BATCH, seed), steps=steps, lr=LR, clip=1.0, seed=seed,
+        checkpoint=checkpoint, checkpoint_every=1000, progress=False,
+    )  # fmt: skip
+    sae.rescale(acts.scale)
+    facts = {
+        "cutoff": acts.cutoff,
+        "scale": acts.scale,
+        "outliers": acts.left_out,
+        "tokens": len(acts) // BATCH * BATCH,
+    }
+    with atomic(where.with_name(f"{site}.json")) as scratch:
+        scratch.write_text(json.dumps(facts))
+    save(sae, where)
+    checkpoint.unlink(missing_ok=True)
+    return sae
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options("every_layer", __doc__, "until")
+    parser.add_argument("--layers", type=int, default=30, metavar="N", help="go up to this layer only")
+    args = parser.parse_args(argv)
+    begun = time.time()
+    for layer in range(args.layers):
+        if all(place(site).exists() for site in sites(layer + 1)) and layer + 1 < args.layers:
+            continue  # the next layer is done, so this one is not needed
+        if not all(place(site).exists() for site in sites(layer)) or layer + 1 < args.layers:
+            ascend(layer)
+        for site in progress(list(sites(layer)), desc=f"dictionaries of layer {layer}"):
+            fit(site)
+            if args.until is not None and time.time() > begun + 60 * args.until:
+                return
+        for kind in KINDS:
+            shutil.rmtree(shards(layer, kind)[0].parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    from recipes import every_layer
+
+    every_layer.main()
