@@ -49,9 +49,10 @@ def conditions(study: str, arm: str, seeds: int) -> list[dict]:
         return started
     if study == "tangent":
         return grid + started
-    if study in ("penalty", "penalty_both"):
+    if study in PENALTIES:
         some = [c for c in grid if c["sparsity"] in (0.25, 0.5, 1.0) and c["ratio"] in (4, 16, 64) and c["seed"] < 20]
-        return [{**c, "on": on, "strength": w} for on, w, c in product(("decoder", "encoder"), STRENGTHS, some)]
+        strengths = STRENGTHS if study in ("penalty", "penalty_both") else STRENGTHS[-1:]
+        return [{**c, "on": on, "strength": w} for on, w, c in product(("decoder", "encoder"), strengths, some)]
     if study == "amplitude":
         some = [c for c in grid if c["sparsity"] in (0.25, 0.5, 1.0) and c["seed"] < 20]
         starts = [c for c in some if c["seed"] < 2]
@@ -72,7 +73,9 @@ STUDIES = {
     "tangent": ("standard", "gated"),
 }
 
-TANGENT, REVIVED = ("tangent", "both", "penalty_both"), ("revived", "both", "penalty_both")
+PENALTIES = ("penalty", "penalty_both", "penalty_revived", "penalty_tangent")
+TANGENT = ("tangent", "both", "penalty_both", "penalty_tangent")
+REVIVED = ("revived", "both", "penalty_both", "penalty_revived")
 
 
 def first(arm: str, row: dict):

@@ -4,8 +4,8 @@
 
 Writes `artifacts/three_features_repaired.csv`, a row a run, with the seeds, batches and measures of
 `recipes.three_features`: `revived` (its grid, with dead latents brought back), `both` (that, and without the gradient
-along decoder rows), `penalty_both` (its penalties, with both). And
-`artifacts/three_features_encoders.csv`, where amplitudes vary (:func:`edge`).
+along decoder rows), `penalty_both` (its penalties, with both), `penalty_revived` and `penalty_tangent` (the largest
+penalty, with either alone). And `artifacts/three_features_encoders.csv`, where amplitudes vary (:func:`edge`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ STUDIES = {
     "both": ("standard", "gated", "jumprelu", "expanded"),
     "revived": ("standard", "gated", "jumprelu", "expanded"),
     "penalty_both": ("standard",),
+    "penalty_revived": ("standard",),
+    "penalty_tangent": ("standard",),
 }
 EDGES = (0.25, 0.5)  # values of λ
 

@@ -75,6 +75,9 @@ def test_the_revived_studies_repeat_the_grid_and_change_no_other_study():
         assert three_features.conditions("revived", arm, 3) == three_features.conditions("both", arm, 3) == known
     assert not set(three_features_repaired.STUDIES) & set(three_features.STUDIES)
     assert three_features.conditions("penalty_both", "gated", 3) == three_features.conditions("penalty", "gated", 3)
+    largest = [row for row in three_features.conditions("penalty", "standard", 3) if row["strength"] == 1]
+    for study in ("penalty_revived", "penalty_tangent"):
+        assert three_features.conditions(study, "standard", 3) == largest
 
 
 def test_several_pairs_are_drawn_as_often_as_asked():
