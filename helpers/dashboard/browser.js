@@ -181,7 +181,7 @@
     ]);
   };
 
-  const line = ([, , value, place, text, heat]) => {
+  const line = ([value, place, text, heat]) => {
     const made = text.split("\n").map((piece, i) => {
       const a = parseInt(heat.slice(2 * i, 2 * i + 2), 16);
       const said = a ? node("span", { class: "sr" }, ` ${Math.round(a / 2.55)}%`) : null;
@@ -307,6 +307,11 @@
       button.className = a ? `t h${level(a * 2.55)}` : "";
       button.replaceChildren(data.pieces[i], ...(a ? [node("span", { class: "sr" }, ` ${a}%`)] : []));
     });
+    const bar = (a) => {
+      const inner = node("span");
+      inner.style.width = `${a}%`;
+      return node("span", { class: "bar", "aria-hidden": "true" }, inner);
+    };
     const choose = (i) => {
       buttons.forEach((button, j) => { button.setAttribute("aria-pressed", String(i === j)); button.tabIndex = i === j ? 0 : -1; });
       const rows = strong(i);
@@ -319,7 +324,7 @@
         link.addEventListener("focus", trace);
         link.addEventListener("mouseenter", trace);
         return node("li", {}, link, node("span", { class: "about" }, `${short(s)} · ${f}`),
-          node("meter", { min: 0, max: 100, value: a, "aria-label": `share of feature ${f}'s largest activation` }), node("span", {}, `${a}%`));
+          bar(a), node("span", {}, `${a}%`));
       })));
     };
     const prose = node("p", { class: "prose-tokens", role: "group", "aria-label": "The sentence, a button for each token" }, ...buttons);

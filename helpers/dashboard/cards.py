@@ -128,7 +128,7 @@ def _texts(part: dict) -> str:
 
 
 def _line(context: list) -> str:
-    _, _, value, place, texts, heat = context
+    value, place, texts, heat = context
     said = '<span class="sr"> {:.0f}%</span>'
     pieces = [
         f'<span class="t h{level(a)}{" peak" * (i == place)}">{escape(t)}{said.format(a / 2.55) * (a > 0)}</span>'

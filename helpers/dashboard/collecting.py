@@ -38,9 +38,9 @@ def collect(
     scales: Mapping[str, float] | None = None,
     skip_first: int = 1,
     cutoffs: Mapping[str, float] | None = None,
-    top: int = 8,
+    top: int = 6,
     sample: int = 64,
-    window: tuple[int, int] = (12, 4),
+    window: tuple[int, int] = (10, 4),
     watched: int = 2**15,
     sentences: int = 12,
     batch_size: int = 16,
@@ -69,7 +69,7 @@ def collect(
         Contexts kept per feature and set: the strongest, and active ones at random. The latter, sorted, also give the
         quantile groups.
     window
-        Tokens of a context before and after its place. Two contexts that show the same tokens are one.
+        Tokens of a context before and after its place. Two contexts with the same tokens up to their place are one.
     watched
         Places, over all sets, at which all active features are remembered, for co-activation and names.
     sentences
@@ -90,7 +90,7 @@ def collect(
     >>> seen
     Collected(1 site, 32 features, 60 tokens in 1 set)
     >>> int(seen["site"].count.sum()) == 4 * 6 * 9, seen["site"].top.row.shape
-    (True, (1, 32, 8))
+    (True, (1, 32, 6))
     """
     sets = tokens if isinstance(tokens, Mapping) else {"text": tokens}
     dictionaries = {hook: read_dictionary(d) for hook, d in dictionaries.items()}
@@ -110,7 +110,7 @@ def collect(
         for index, x in progress(given or _run(lm, rows, list(dictionaries), batch_size), desc=f"{name}", delay=2):
             index = _came(index, missing, name)
             part = rows[torch.from_numpy(index)].cpu().numpy()
-            chance, keys = priority(seed, name, index, rows.shape[1]), window_keys(part, window)
+            chance, keys = priority(seed, name, index, rows.shape[1]), window_keys(part, window[0])
             watch = chance < share
             watch[:, :skip_first] = False
             row, position = watch.nonzero()

@@ -1,7 +1,7 @@
 """The few contexts a feature keeps while any number of tokens goes by.
 
-A table holds, per feature, the k best of all that was offered, where no two may show the same window of tokens. Best is
-the largest activation (*top*), or the smallest hash of the place (*sample*): as good as drawn at random, and the same
+A table holds, per feature, the k best of all that was offered, where no two may show the same tokens up to their place.
+Best is the largest activation (*top*), or the smallest hash of the place (*sample*): as good as drawn at random, and the same
 whatever came in which batch. Each sequence offers its best place only. So a table that was cut to k holds what a table
 of everything would begin with: an entry that is dropped can come back only by a better one of the same window.
 """
@@ -37,12 +37,14 @@ def priority(seed: int, name: str, rows: np.ndarray, ctx: int) -> np.ndarray:
     return (mixed(place ^ salt) >> np.uint64(11)) / 2.0**53
 
 
-def window_keys(tokens: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    """A hash of the tokens shown around every place of ``tokens (rows, ctx)``: two places with one show the same."""
-    before, after = window
-    padded = np.pad(tokens.astype(np.int64), ((0, 0), (before, after)), constant_values=-1)
+def window_keys(tokens: np.ndarray, before: int) -> np.ndarray:
+    """A hash of each token of ``tokens (rows, ctx)`` and the ``before`` ones shown before it.
+
+    Tokens after a place do not change what is active there, so they make no context a new one.
+    """
+    padded = np.pad(tokens.astype(np.int64), ((0, 0), (before, 0)), constant_values=-1)
     keys = np.zeros(tokens.shape, dtype=np.uint64)
-    for offset in range(before + after + 1):
+    for offset in range(before + 1):
         keys = mixed(keys ^ mixed(padded[:, offset : offset + tokens.shape[1]]))
     return keys
 

@@ -137,7 +137,7 @@ def _data(path: Path, found: Collected, words: Words, title: str) -> None:
 def _write(path: Path, key: str, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    packed = base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(text, 5, mtime=0)).decode()
     path.write_text(f'features.take("{key}", "{packed}");\n')
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from .collected import BINS, Collected, bin_edges
 from .words import Words
 
-GROUPS, OF_GROUP, RANDOM = 4, 1, 4  # quantile groups, contexts shown of each, and contexts at random
+GROUPS, OF_GROUP, RANDOM = 4, 1, 2  # quantile groups, contexts shown of each, and contexts at random
 EDGE = 3  # tokens beyond a context's ends that may complete a character
 
 
@@ -71,14 +71,17 @@ def _set(found: Collected, hook: str, s: int, feature: int, words: Words) -> dic
 
 
 def _context(found: Collected, kind, s: int, feature: int, i: int, words: Words) -> list:
-    """``[row, position, value, which piece is the place, pieces joined by line ends, two hex digits a piece]``."""
-    row, position = int(kind.row[s, feature, i]), int(kind.position[s, feature, i])
-    tokens = list(found.tokens.values())[s][row]
+    """``[value, which piece is the place, pieces joined by line ends, two hex digits a piece]``."""
+    position, value = int(kind.position[s, feature, i]), digits(kind.value[s, feature, i])
+    tokens = list(found.tokens.values())[s][kind.row[s, feature, i]]
     before, after = found.window
     low, high = max(0, position - before), min(len(tokens), position + after + 1)
     outer = max(0, low - EDGE)
     texts = words.shown(tokens[outer : min(len(tokens), high + EDGE)].tolist())[low - outer :]
-    heat = kind.window[s, feature, i].tolist()[low - (position - before) :]
+    texts = texts[: high - low]
+    heat = kind.window[s, feature, i, low - (position - before) :][: high - low].tobytes()
+    if "" not in texts:
+        return [value, position - low, "\n".join(texts), heat.hex()]
     pieces, place = [], 0
     for at in range(high - low):
         if texts[at] or not pieces:
@@ -86,8 +89,7 @@ def _context(found: Collected, kind, s: int, feature: int, i: int, words: Words)
         pieces[-1][1] = max(pieces[-1][1], heat[at])
         if low + at == position:
             place = len(pieces) - 1
-    value = digits(kind.value[s, feature, i])
-    return [row, position, value, place, "\n".join(t for t, _ in pieces), bytes(a for _, a in pieces).hex()]
+    return [value, place, "\n".join(t for t, _ in pieces), bytes(a for _, a in pieces).hex()]
 
 
 def digits(value) -> float | None:
