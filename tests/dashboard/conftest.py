@@ -1,4 +1,4 @@
-"""A tiny model of GPT-2's shape, a dictionary in SAELens' format, hostile tokens, and a slow and plain collection."""
+"""A tiny model of GPT-2's shape, a dictionary in SAELens' format."""
 
 import json
 
@@ -10,19 +10,14 @@ from samples import seeded
 
 from helpers.lm import load_lm, model_folder
 
-HOSTILE = [
-    "<script>document.title='run'</script>", "<img src=x onerror=\"document.title='run'\">", "'\"><svg/onload=alert(1)>",
-    "</script>", "javascript:alert(1)", "&lt;b&gt;", "\u202egnirts", "\u2066", "\x00", "\x1b[31m", "\n", "\t", "\u2028",
-    "\u200b", " ", "", '"', "'", "`${x}`", "\\u003c", "]]>", "שלום", "日本",
-    "caf\u00e9".encode()[:4], "caf\u00e9".encode()[4:], b"\xe2", b"\x82\xac", b"\xff",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def model_place(tmp_path_factory):
     """A random GPT-2 of 2 layers with the embedded model's tokenizer, as a folder."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder("smollm2-135m"))
-    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=0, eos_token_id=0
+    )
     model = transformers.GPT2LMHeadModel(config)
     with torch.no_grad():
         for parameter in model.parameters():
