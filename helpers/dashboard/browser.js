@@ -78,7 +78,7 @@
       loading.set(site, ask(`${site}/index`).then((index) => {
         index.label.forEach((label, id) => {
           const own = index.tokens[id] ? index.tokens[id].split("\n") : [];
-          const entry = { site, id, label: label || own.map((t) => `“${t}”`).join(" "), own };
+          const entry = { site, id, label, own };
           for (const key of ["rate", "score", "percentile", "loss"]) entry[key] = index[key] ? index[key][id] : null;
           entry.text = `${label}\n${own.join("\n")}`.toLowerCase();
           entries.push(entry);
@@ -185,11 +185,12 @@
     const made = text.split("\n").map((piece, i) => {
       const a = parseInt(heat.slice(2 * i, 2 * i + 2), 16);
       const said = a ? node("span", { class: "sr" }, ` ${Math.round(a / 2.55)}%`) : null;
-      return node("span", { class: `t h${level(a)}${i === place ? " peak" : ""}` }, piece, said);
+      const own = piece.replace(/^ (?=.)/, ""); // the space before a word is not shaded
+      return [own === piece ? "" : " ", node("span", { class: `t h${level(a)}${i === place ? " peak" : ""}` }, own, said)];
     });
     return node("li", {},
-      node("span", { class: "left" }, node("span", {}, ...made.slice(0, place))),
-      node("span", { class: "right" }, ...made.slice(place)),
+      node("span", { class: "left" }, node("span", {}, ...made.slice(0, place).flat())),
+      node("span", { class: "right" }, ...made.slice(place).flat()),
       node("span", { class: "value" }, three(value)));
   };
 

@@ -129,14 +129,17 @@ def _texts(part: dict) -> str:
 
 def _line(context: list) -> str:
     value, place, texts, heat = context
-    said = '<span class="sr"> {:.0f}%</span>'
-    pieces = [
-        f'<span class="t h{level(a)}{" peak" * (i == place)}">{escape(t)}{said.format(a / 2.55) * (a > 0)}</span>'
-        for i, (t, a) in enumerate(zip(texts.split("\n"), bytes.fromhex(heat), strict=True))
-    ]
+    pieces = [_piece(*x, i == place) for i, x in enumerate(zip(texts.split("\n"), bytes.fromhex(heat), strict=True))]
     left, right = "".join(pieces[:place]), "".join(pieces[place:])
     sides = f'<span class="left"><span>{left}</span></span><span class="right">{right}</span>'
     return f'<li>{sides}<span class="value">{value:.3g}</span></li>'
+
+
+def _piece(text: str, a: int, peak: bool) -> str:
+    """A token with its shade, and the shade in words; the space before a word is not shaded."""
+    own = text[1:] if len(text) > 1 and text[0] == " " else text
+    said = f'<span class="sr"> {a / 2.55:.0f}%</span>' if a else ""
+    return f'{" " * (own != text)}<span class="t h{level(a)}{" peak" * peak}">{escape(own)}{said}</span>'
 
 
 def level(a: int) -> int:

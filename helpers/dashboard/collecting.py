@@ -25,7 +25,7 @@ from .neighbours import coactive, logit_effects, similar
 from .sites import State
 
 ENTRIES = 2**24  # dense codes held at a time
-LINKS = 8  # neighbours kept per feature and kind
+LINKS = 6  # neighbours kept per feature and kind
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def collect(
     cutoffs: Mapping[str, float] | None = None,
     top: int = 6,
     sample: int = 64,
-    window: tuple[int, int] = (10, 4),
+    window: tuple[int, int] = (10, 3),
     watched: int = 2**15,
     sentences: int = 12,
     batch_size: int = 16,

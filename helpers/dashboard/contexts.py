@@ -1,9 +1,9 @@
 """The few contexts a feature keeps while any number of tokens goes by.
 
 A table holds, per feature, the k best of all that was offered, where no two may show the same tokens up to their place.
-Best is the largest activation (*top*), or the smallest hash of the place (*sample*): as good as drawn at random, and the same
-whatever came in which batch. Each sequence offers its best place only. So a table that was cut to k holds what a table
-of everything would begin with: an entry that is dropped can come back only by a better one of the same window.
+Best is the largest activation (*top*), or the smallest hash of the place (*sample*): as good as drawn at random, and
+the same whatever came in which batch. Each sequence offers its best place only. So a table that was cut to k holds what
+a table of everything would begin with: an entry that is dropped can come back only by a better one of the same tokens.
 """
 
 from __future__ import annotations

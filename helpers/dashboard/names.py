@@ -29,6 +29,7 @@ from .contexts import mixed
 from .words import Words
 
 BAG, FOLDS, MATCHED, LEVEL = 8, 3, 100, 0.95
+LEAST_SHARE = 0.1  # of a feature's activation that an n-gram in its label covers
 FIXED = ((0,), (1,), (2,), (1, 0), (2, 1), (2, 1, 0))  # n-grams by how far back their tokens are
 WEIGHTS = np.array([1.0] * len(FIXED) + [0.5] * BAG, dtype=np.float32)  # a token somewhere before counts half
 
@@ -203,9 +204,10 @@ def _label(places: _Places, yes: np.ndarray, no: np.ndarray, words: Words) -> st
         grams, index, inverse, many = np.unique(mine[left], True, True, True)
         inside = np.bincount(inverse.ravel(), np.repeat(weight[left], mine.shape[1]))
         gain = inside - np.array([counts[g] for g in grams.tolist()]) / max(1, len(no))
+        gain *= WEIGHTS[index % mine.shape[1]]
         gain[(grams == 0) | (many < min(2, len(yes)))] = -np.inf
         best = int(gain.argmax())
-        if gain[best] < 0.08:
+        if gain[best] < LEAST_SHARE:
             break
         at, kind = divmod(int(index[best]), mine.shape[1])
         parts.append(_said(places.before[yes[left][at]], kind, words))

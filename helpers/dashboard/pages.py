@@ -22,7 +22,7 @@ from .cards import STYLE
 from .collected import BINS, Collected, bin_edges
 from .collecting import collect
 from .names import name_features
-from .records import digits, peak_tokens, record
+from .records import digits, named, peak_tokens, record
 from .words import Words
 
 SHARD = 64
@@ -137,7 +137,7 @@ def _data(path: Path, found: Collected, words: Words, title: str) -> None:
 def _write(path: Path, key: str, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    packed = base64.b64encode(gzip.compress(text, 5, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
     path.write_text(f'features.take("{key}", "{packed}");\n')
 
 
@@ -149,14 +149,14 @@ def _index(found: Collected, hook: str, words: Words) -> dict:
     rate = site.count.sum(0) / max(1, site.positions.sum())
     columns = {"rate": rate, "score": scores[:, 0], "percentile": scores[:, 1], "loss": losses[:, 0]}
     return {
-        "label": site.labels or [""] * site.d_sae,
+        "label": [named(found, hook, f, words) for f in range(site.d_sae)],
         "tokens": ["\n".join(peak_tokens(found, hook, f, words)) for f in range(site.d_sae)],
         **{name: [digits(x) for x in column] for name, column in columns.items() if np.isfinite(column).any()},
     }
 
 
 def _sentence(found: Collected, n: int, words: Words) -> dict:
-    """A sentence's pieces, and by site and piece its strongest features and how far up, in per cent of their largest."""
+    """A sentence's pieces; by site and piece, features and activations in per cent of their largest, in turn."""
     first = next(iter(found.sites.values())).sentences
     s, row = int(first.set[n]), int(first.row[n])
     texts = words.shown(list(found.tokens.values())[s][row].tolist())

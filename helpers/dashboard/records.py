@@ -16,7 +16,7 @@ def record(found: Collected, hook: str, feature: int, words: Words) -> dict:
     site = found[hook]
     out = {
         "id": int(feature),
-        "label": site.labels[feature] if site.labels else "",
+        "label": named(found, hook, feature, words),
         "largest": digits(site.largest[feature]),
         "sets": [_set(found, hook, s, feature, words) for s in range(len(found.tokens))],
     }
@@ -33,6 +33,12 @@ def record(found: Collected, hook: str, feature: int, words: Words) -> dict:
             rows = zip(links.site[feature].tolist(), links.feature[feature].tolist(), links.value[feature], strict=True)
             out[kind] = [[s, f, digits(v)] for s, f, v in rows if s >= 0]
     return out
+
+
+def named(found: Collected, hook: str, feature: int, words: Words) -> str:
+    """A feature's label, or, where it has none, the tokens at which it is strongest."""
+    labels = found[hook].labels
+    return (labels and labels[feature]) or " ".join(f"“{t}”" for t in peak_tokens(found, hook, feature, words, 3))
 
 
 def peak_tokens(found: Collected, hook: str, feature: int, words: Words, most: int = 4) -> list[str]:
@@ -55,6 +61,7 @@ def _set(found: Collected, hook: str, s: int, feature: int, words: Words) -> dic
     drawn = np.flatnonzero(site.sample.row[s, feature] >= 0)
     value = site.sample.value[s, feature]
     groups = [np.sort(group) for group in np.array_split(drawn[np.argsort(-value[drawn], kind="stable")], GROUPS)]
+    rest = np.setdiff1d(drawn, [i for g in groups for i in g[:OF_GROUP]])
     return {
         "count": int(site.count[s, feature]),
         "density": [digits(x) for x in site.density[s, feature]],
@@ -66,7 +73,7 @@ def _set(found: Collected, hook: str, s: int, feature: int, words: Words) -> dic
             for g in groups
             if len(g)
         ],
-        "random": [_context(found, site.sample, s, feature, i, words) for i in drawn[:RANDOM]],
+        "random": [_context(found, site.sample, s, feature, i, words) for i in rest[:RANDOM]],
     }
 
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers.dashboard import Collected, collect, loss_effects
 from helpers.dashboard.collected import bin_edges
+from helpers.dashboard.collecting import LINKS
 from helpers.dashboard.contexts import priority
 from helpers.lm import activations, spliced_loss
 from helpers.sae import build, load_saelens
@@ -119,7 +120,7 @@ def test_neighbours_are_those_of_a_slow_and_plain_computation(world):
         cosines = unit @ unit.T - 2 * torch.eye(len(unit))
         cosines[:, torch.from_numpy(found[hook].largest == 0)] = -2
         live = found[hook].largest > 0
-        expected = cosines.topk(8, dim=1).values.numpy()
+        expected = cosines.topk(LINKS, dim=1).values.numpy()
         assert np.allclose(found[hook].similar.value[live], expected[live], atol=1e-5)
         assert (found[hook].similar.site == me)[live].all()
 

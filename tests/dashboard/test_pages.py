@@ -261,7 +261,7 @@ def test_a_card_of_a_notebook_and_one_of_the_pages_say_the_same(visit, found, br
     page = context.new_page()
     page.set_content(f"<!doctype html><meta charset=utf-8>{feature_card(found, A, 5, VOCAB).html}")
     here = page.locator(".feature-card")
-    for part in (".name", ".where", ".facts", "section", "h4", ".lines li", ".sides li > :last-child", "figcaption"):
+    for part in (".name", ".where", ".facts", "h3", "h4", ".lines li", ".sides li > :last-child", "figcaption"):
         assert here.locator(part).all_text_contents() == there.locator(part).all_text_contents() != [], part
     context.close()
 
