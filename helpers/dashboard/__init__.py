@@ -1,4 +1,9 @@
-"""Features collected, described and written as pages."""
+"""Every feature of a model's dictionaries, described from tokens that go by once, named, and written as pages.
+
+:func:`collect` keeps a bounded account of each feature; :func:`name_features` says which n-grams tell its places apart,
+how well, and whether a null's features are told apart as well; :func:`loss_effects` what it is worth to predictions.
+:func:`feature_card` shows one in a notebook, :func:`write_browser` all of them as static pages that need no server.
+"""
 
 from .cards import Card, feature_card
 from .collected import Collected, Site

@@ -38,7 +38,7 @@ def collect(
     scales: Mapping[str, float] | None = None,
     skip_first: int = 1,
     cutoffs: Mapping[str, float] | None = None,
-    top: int = 6,
+    top: int = 5,
     sample: int = 64,
     window: tuple[int, int] = (10, 3),
     watched: int = 2**15,
@@ -90,7 +90,7 @@ def collect(
     >>> seen
     Collected(1 site, 32 features, 60 tokens in 1 set)
     >>> int(seen["site"].count.sum()) == 4 * 6 * 9, seen["site"].top.row.shape
-    (True, (1, 32, 6))
+    (True, (1, 32, 5))
     """
     sets = tokens if isinstance(tokens, Mapping) else {"text": tokens}
     dictionaries = {hook: read_dictionary(d) for hook, d in dictionaries.items()}

@@ -72,6 +72,8 @@ def loss_effects(
 
 
 def _losses(lm, tokens, at, hooks) -> list[float]:
-    logits = lm.run_with_hooks(tokens, fwd_hooks=hooks, return_type="logits")
+    """Nats on the token after place ``at`` of each row; no other place is unembedded."""
     rows = torch.arange(len(tokens))
-    return F.cross_entropy(logits[rows, at].float(), tokens[rows, at + 1], reduction="none").tolist()
+    only = ("unembed.hook_in", lambda x, hook: x[rows, at][:, None])
+    logits = lm.run_with_hooks(tokens, fwd_hooks=[*hooks, only], return_type="logits")
+    return F.cross_entropy(logits[:, 0].float(), tokens[rows, at + 1], reduction="none").tolist()

@@ -26,7 +26,7 @@ def record(found: Collected, hook: str, feature: int, words: Words) -> dict:
         out["loss"] = [digits(x) for x in site.losses[feature]]
     if site.logits is not None:
         texts, values = [words.shown([i])[0] for i in site.logits.token[feature]], site.logits.value[feature]
-        pairs = [[text, digits(value)] for text, value in zip(texts, values, strict=True)]
+        pairs = [[text, round(float(value), 2)] for text, value in zip(texts, values, strict=True)]
         out["up"], out["down"] = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
     for kind in ("similar", "together"):
         if (links := getattr(site, kind)) is not None:
