@@ -47,8 +47,8 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     >>> card = feature_card(found, "site", 3, ["<b>", " to", " be"])
     >>> card
     Feature 3 of site: active at 11 of 54 places
-    >>> "<b>" in card.html.replace("<b>1 in", ""), "&lt;b&gt;" in card.html
-    (False, True)
+    >>> "&lt;b&gt;" in card.html
+    True
     """
     site = found[one_of("hook", hook, found.sites)]
     r = record(found, hook, whole("feature", feature, 0, site.d_sae - 1), Words.of(words))
