@@ -14,6 +14,7 @@ FIXED = {
     "lm": ("load_lm", "activations", "spliced_loss", "load_tokens"),
     "sae": ("ARCHITECTURES", "build", "SAE", "save", "load", "load_saelens", "train", "SparseFeatures", "l0", "fvu"),
     "geometry": ("kth_largest_cosine", "random_kth_cosine", "nearest_neighbours", "in_degree", "welch_bound"),
+    "dashboard": ("collect", "feature_card", "write_browser"),
     "page": ("Explorer", "use"),
     "runs": ("artifact", "save_artifact", "sweep"),
     "reviewer": ("ReviewedPlans",),

@@ -19,7 +19,8 @@ from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective, new_document
 
 ROOT = Path(__file__).resolve().parents[2]
-ORDER = "lm sae geometry superposition composition definitions reviewer singular evidence page runs checks".split()
+ORDER = "lm sae geometry superposition composition definitions reviewer singular dashboard evidence page runs checks"
+ORDER = ORDER.split()
 MARK = "\u2060"  # stands before code that was a role
 ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):`~?([^`]+)`")
 EXAMPLE = re.compile(r"^>>>.*?(?=\n\n|\Z)", re.M | re.S)

@@ -4,10 +4,10 @@
 """
 
 from .frontiers import at_l0, bootstrap_share, curves_of, mean_gain, overlap, share_closed
-from .intervals import interval, paired_difference, plain, with_interval
+from .intervals import interval, paired_difference, plain, wilson, with_interval
 from .numbers import MIME, Number, number
 
 __all__ = [
     "MIME", "Number", "at_l0", "bootstrap_share", "curves_of", "interval", "mean_gain", "number", "overlap",
-    "paired_difference", "plain", "share_closed", "with_interval",
+    "paired_difference", "plain", "share_closed", "wilson", "with_interval",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 
 from ..checks import whole
@@ -22,6 +24,21 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, n: int = 4000
     d = a - b
     picks = np.random.default_rng(seed).integers(0, len(d), (n, len(d)))
     return float(d.mean()), *interval(d[picks].mean(1))
+
+
+def wilson(share, n, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a share seen in ``n`` independent draws; it holds its level at 0, at 1 and for small n.
+
+    Both may be arrays. Where draws come in clusters, ``n`` is what they are worth together, and need not be whole.
+
+    >>> [round(float(end), 3) for end in wilson(0.0, 100)]
+    [0.0, 0.037]
+    """
+    share, n = np.asarray(share, dtype=float), np.asarray(n, dtype=float)
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def plain(value: float, form: str = ".2f") -> str:

@@ -114,15 +114,17 @@ def kth_largest_cosine(
 
 
 class Neighbours(NamedTuple):
-    """Each row's nearest other row: ``index (n,)``, and the ``cosine (n,)`` with it, signed."""
+    """Each row's nearest other row: ``index (n,)``, and the ``cosine (n,)`` with it, signed; or its nearest k rows."""
 
     index: Tensor
     cosine: Tensor
 
 
 @torch.no_grad()
-def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -> Neighbours:
+def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256, k: int | None = None) -> Neighbours:
     """For each row the other row with the largest (absolute) cosine; among equals, one that rounding puts first.
+
+    With ``k``, the k nearest, nearest first: ``(n, k)``.
 
     >>> import torch
     >>> from helpers.geometry import nearest_neighbours
@@ -133,11 +135,14 @@ def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256) -
     matrix("rows", rows)
     if len(rows) < 2:
         raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")
+    many = 1 if k is None else whole("k", k, 1, len(rows) - 1)
     index, cosine = [], []
     for start, cosines in _cosines(rows, chunk, absolute):
-        best, where = cosines.max(1)
+        best, where = cosines.topk(many, dim=1)
         if absolute:
-            best *= (unit_rows(rows[start : start + len(best)]) * unit_rows(rows[where])).sum(1).sign()
+            own = unit_rows(rows[start : start + len(best)])
+            best *= (own[:, None] * unit_rows(rows[where.flatten()]).unflatten(0, where.shape)).sum(2).sign()
         index.append(where)
         cosine.append(best)
-    return Neighbours(torch.cat(index), torch.cat(cosine).clamp_(-1, 1))
+    found = Neighbours(torch.cat(index), torch.cat(cosine).clamp_(-1, 1))
+    return found if k is not None else Neighbours(*(part[:, 0] for part in found))

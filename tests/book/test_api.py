@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import api  # noqa: E402
 
 FACES = (
-    "lm", "sae", "geometry", "superposition", "composition", "definitions", "reviewer", "singular", "evidence", "page",
-    "runs",
+    "lm", "sae", "geometry", "superposition", "composition", "definitions", "reviewer", "singular", "dashboard",
+    "evidence", "page", "runs",
 )  # fmt: skip
 LIGHT = "import sys; import api; api.faces(); assert not {'torch', 'numpy', 'helpers'} & set(sys.modules)"
 

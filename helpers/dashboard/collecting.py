@@ -1,0 +1,218 @@
+"""Tokens go by once; what is kept of each feature does not grow with their number.
+
+Activations are rounded to 11 significant bits before anything is compared, since the last bits of a product depend on
+how many rows it had. All that is chosen at random is chosen by a hash of (seed, set, row, position). So nothing depends
+on what came in which batch, or on which features share a dictionary.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checks import finite, whole
+from ..lm import activations as stream
+from ..runs import progress
+from ..sae import load, load_saelens
+from .collected import Collected
+from .contexts import priority, window_keys
+from .neighbours import coactive, logit_effects, similar
+from .sites import State
+
+ENTRIES = 2**24  # dense codes held at a time
+LINKS = 6  # neighbours kept per feature and kind
+
+
+@torch.no_grad()
+def collect(
+    lm,
+    tokens: Tensor | Mapping[str, Tensor],
+    dictionaries: Mapping[str, object],
+    *,
+    activations: Iterable | Mapping[str, Iterable] | None = None,
+    scales: Mapping[str, float] | None = None,
+    skip_first: int = 1,
+    cutoffs: Mapping[str, float] | None = None,
+    top: int = 5,
+    sample: int = 64,
+    window: tuple[int, int] = (10, 3),
+    watched: int = 2**15,
+    sentences: int = 12,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Collected:
+    """What there is to say of every feature of ``dictionaries``, from one pass over ``tokens``.
+
+    Parameters
+    ----------
+    lm
+        The model (:func:`helpers.lm.load_lm`). May be None where ``activations`` are given; then logit effects are not.
+    tokens
+        ``(n_rows, ctx)``, or several sets by name, kept apart: ``{"model": …, "human": …}``.
+    dictionaries
+        Hook → a dictionary with ``encode``, ``decode`` and ``W_dec (d_sae, d_model)``, or the folder of one, ours or
+        SAELens'.
+    activations
+        Precomputed, in place of a run of ``lm``: pairs of row numbers ``(n,)`` and hook → ``(n, ctx, d_model)``; for
+        several sets one such iterable each. Every row once, in any order.
+    scales
+        Hook → the factor by which activations were multiplied before the dictionary was trained on them.
+    skip_first, cutoffs
+        What is left out: so many positions at the start of each row (in Llama-family models the first is an attention
+        sink), and, by hook, those with activations of a larger norm (before scaling).
+    top, sample
+        Contexts kept per feature and set: the strongest, and active ones at random. The latter, sorted, also give the
+        quantile groups.
+    window
+        Tokens of a context before and after its place. Two contexts with the same tokens up to their place are one.
+    watched
+        Places, over all sets, at which all active features are remembered, for co-activation and names.
+    sentences
+        Rows per set of which the strongest features of every token are kept.
+    batch_size, seed
+        Rows at a time, which changes nothing else; what is random follows the seed.
+
+    Raises ``ValueError``, before anything is run, for an empty corpus, ids out of range, an unknown hook, or a
+    dictionary of another width than its site; later, for activations of another shape, and for rows missing or twice.
+
+    >>> import torch
+    >>> from helpers.dashboard import collect
+    >>> from helpers.sae import build
+    >>> sae = build("topk", 8, 32, generator=torch.Generator().manual_seed(0), k=4)
+    >>> tokens = torch.randint(0, 50, (6, 10), generator=torch.Generator().manual_seed(1))
+    >>> x = torch.randn(6, 10, 8, generator=torch.Generator().manual_seed(2))
+    >>> seen = collect(None, tokens, {"site": sae}, activations=[(range(6), {"site": x})])
+    >>> seen
+    Collected(1 site, 32 features, 60 tokens in 1 set)
+    >>> int(seen["site"].count.sum()) == 4 * 6 * 9, seen["site"].top.row.shape
+    (True, (1, 32, 5))
+    """
+    sets = tokens if isinstance(tokens, Mapping) else {"text": tokens}
+    dictionaries = {hook: read_dictionary(d) for hook, d in dictionaries.items()}
+    _check(lm, sets, dictionaries, activations, {"scales": scales or {}, "cutoffs": cutoffs or {}})
+    whole("top", top, 1), whole("sample", sample, 1), whole("watched", watched), whole("sentences", sentences)
+    whole("window", window[0]), whole("window", window[1]), whole("batch_size", batch_size, 1), whole("seed", seed)
+    for rows in sets.values():
+        whole("skip_first", skip_first, 0, rows.shape[1] - 1)
+    shapes = [tuple(rows.shape) for rows in sets.values()]
+    share = watched / sum(n * (ctx - skip_first) for n, ctx in shapes)
+    states = {hook: State(sae.W_dec, shapes, window, top, sample) for hook, sae in dictionaries.items()}
+    places, order = [], {}
+    for s, (name, rows) in enumerate(sets.items()):
+        order[s] = np.argsort(priority(seed, f"{name}, sentences", np.arange(len(rows)), 1)[:, 0])[:sentences]
+        missing = set(range(len(rows)))
+        given = activations[name] if isinstance(activations, Mapping) else activations
+        for index, x in progress(given or _run(lm, rows, list(dictionaries), batch_size), desc=f"{name}", delay=2):
+            index = _came(index, missing, name)
+            part = rows[torch.from_numpy(index)].cpu().numpy()
+            chance, keys = priority(seed, name, index, rows.shape[1]), window_keys(part, window[0])
+            watch = chance < share
+            watch[:, :skip_first] = False
+            row, position = watch.nonzero()
+            places.append((np.full(len(row), s), index[row], position))
+            for hook, sae in dictionaries.items():
+                kept = torch.ones(part.shape, dtype=torch.bool)
+                kept[:, :skip_first] = False
+                values = _shaped(x, hook, (*part.shape, sae.W_dec.shape[1]))
+                if cutoffs and hook in cutoffs:
+                    kept &= values.norm(dim=-1).cpu() <= cutoffs[hook]
+                step = max(1, ENTRIES // (rows.shape[1] * len(sae.W_dec)))
+                for i in range(0, len(index), step):
+                    at = slice(i, i + step)
+                    codes = _codes(sae, values[at], (scales or {}).get(hook, 1.0), kept[at], hook)
+                    chosen = np.isin(index[at], order[s])
+                    states[hook].take(s, index[at], codes, kept[at], chance[at], keys[at], watch[at], chosen)
+        if missing:
+            raise ValueError(f"activations of set {name!r} lack row {min(missing)}; expected every row once")
+    seen = np.concatenate([np.stack(place) for place in places], axis=1)
+    seen = seen[:, np.lexsort(seen[::-1])].astype(np.int32)
+    made = {hook: state.site(tuple(seen), order) for hook, state in states.items()}
+    found = Collected({k: v.cpu().numpy().astype(np.int32) for k, v in sets.items()}, made, tuple(window), seed)
+    decoders = {hook: sae.W_dec.detach().float() for hook, sae in dictionaries.items()}
+    similar(found, decoders, LINKS)
+    coactive(found, LINKS)
+    for hook, rows in decoders.items():
+        if lm is not None and rows.shape[1] == lm.cfg.d_model:
+            made[hook].logits = logit_effects(lm, rows)
+    return found
+
+
+def read_dictionary(dictionary):
+    """A dictionary as it is, or, of a folder, the one that lies there: ours or SAELens'."""
+    if isinstance(dictionary, str | Path):
+        return load(dictionary) if (Path(dictionary) / "sae.json").exists() else load_saelens(dictionary)
+    for name in ("encode", "decode", "W_dec"):
+        if not hasattr(dictionary, name):
+            kind = type(dictionary).__name__
+            raise ValueError(f"a dictionary is a {kind} without {name}; expected encode, decode and W_dec, or a folder")
+    return dictionary
+
+
+def _run(lm, rows: Tensor, hooks: list[str], batch_size: int) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    ctx = rows.shape[1]
+    for i, x in enumerate(stream(lm, rows, hooks, batch_size)):
+        n = len(next(iter(x.values()))) // ctx
+        yield np.arange(i * batch_size, i * batch_size + n), {h: v.unflatten(0, (n, ctx)) for h, v in x.items()}
+
+
+def _codes(sae, x: Tensor, scale: float, kept: Tensor, hook: str) -> Tensor:
+    """Codes ``(n, ctx, d_sae)`` in float32, rounded, and zero where not kept."""
+    x = x.to(sae.W_dec) * scale
+    codes = sae.encode(x.flatten(0, 1)).float().reshape(*kept.shape, -1)
+    if codes.shape[-1] != len(sae.W_dec) or not codes.sum().isfinite():
+        raise ValueError(
+            f"the dictionary of {hook!r} gives codes of shape {tuple(codes.shape)} or NaN or infinite ones"
+        )
+    codes = ((codes.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+    return codes.relu_().masked_fill_(~kept[..., None].to(codes.device), 0)
+
+
+def _came(index, missing: set[int], name: str) -> np.ndarray:
+    index = np.asarray(index, dtype=np.int64)
+    for row in index.tolist():
+        if row not in missing:
+            raise ValueError(f"activations of set {name!r} hold row {row} twice, or there is none; expected each once")
+        missing.remove(row)
+    return index
+
+
+def _shaped(x: Mapping[str, Tensor], hook: str, shape: tuple[int, ...]) -> Tensor:
+    if hook not in x:
+        raise ValueError(f"activations hold {', '.join(x)}; expected {hook!r} too")
+    if tuple(x[hook].shape) != shape:
+        raise ValueError(f"activations at {hook!r} have shape {tuple(x[hook].shape)}; expected {shape}")
+    return x[hook]
+
+
+def _check(lm, sets, dictionaries, activations, factors) -> None:
+    if not sets or not dictionaries:
+        raise ValueError(f"{len(sets)} token sets and {len(dictionaries)} dictionaries; expected at least one of each")
+    if lm is None and activations is None:
+        raise ValueError("lm=None and activations=None; expected a model, or activations in its place")
+    if activations is not None and isinstance(activations, Mapping) != (len(sets) > 1 or "text" not in sets):
+        raise ValueError(f"activations is a {type(activations).__name__}; expected one iterable for each set of tokens")
+    for name, rows in sets.items():
+        seen = f"{tuple(rows.shape)} of {rows.dtype}" if isinstance(rows, Tensor) else type(rows).__name__
+        if not isinstance(rows, Tensor) or rows.ndim != 2 or rows.is_floating_point() or not rows.numel():
+            raise ValueError(f"tokens[{name!r}] is {seen}; expected a non-empty integer tensor (n_rows, ctx)")
+        most = lm.cfg.d_vocab if lm is not None else 2**31
+        if rows.min() < 0 or rows.max() >= most:
+            raise ValueError(f"tokens[{name!r}] holds ids {rows.min()} to {rows.max()}; expected 0 to {most - 1}")
+    for hook, sae in dictionaries.items():
+        if lm is not None and hook not in lm.hook_dict:
+            near = ", ".join(difflib.get_close_matches(str(hook), lm.hook_dict, n=3)) or "one of lm.hook_dict"
+            raise ValueError(f"hook={hook!r} is not in this model; did you mean {near}?")
+        if lm is not None and activations is None:
+            width = next(iter(stream(lm, next(iter(sets.values()))[:1, :2], hook))).shape[-1]
+            if sae.W_dec.shape[1] != width:
+                raise ValueError(f"the dictionary of {hook!r} has d_model={sae.W_dec.shape[1]}; expected {width}")
+    for name, given in factors.items():
+        for hook, value in given.items():
+            if hook not in dictionaries:
+                raise ValueError(f"{name} names {hook!r}; expected hooks among {', '.join(dictionaries)}")
+            finite(f"{name}[{hook!r}]", value, above=0)

@@ -1,0 +1,176 @@
+"""Features as static pages: one page, one style sheet, one script, and data that comes as plain scripts.
+
+A page opened from disk may not fetch files, but it may run scripts that lie beside it. So each piece of data, 64
+features or one site's search index, is a script that hands a gzipped text over. The page asks for a piece when it needs
+it, and says so if it does not come. It makes no request to another host, and its policy forbids any.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from ..runs import atomic, progress
+from .cards import STYLE
+from .collected import BINS, Collected, bin_edges
+from .collecting import collect
+from .names import name_features
+from .records import digits, named, peak_tokens, record
+from .words import Words
+
+SHARD = 64
+MARK = '<meta name="generator" content="open-threads feature browser">'
+BEGINNING = 48  # tokens of a sentence that its link shows
+
+
+def write_browser(
+    folder: str | Path, collected: Collected | None = None, words=None, *, lm=None, tokens=None,
+    dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None, **options,
+) -> Path:  # fmt: skip
+    """Write a feature browser into ``folder``; open its ``index.html`` from disk or serve it from anywhere.
+
+    Either of what was ``collected`` (with names and losses, if measured), and ``words``, the tokenizer; or in one call
+    from a model, tokens and dictionaries, which are collected (``options`` go to :func:`collect`) and named first:
+    ``write_browser("pages", lm=lm, tokens=tokens, dictionaries={hook: folder_or_sae})``.
+
+    Parameters
+    ----------
+    folder
+        Written as a whole, once all is ready. It may be there already if it is a browser's.
+    words
+        A tokenizer, or a sequence of ``bytes`` or ``str``, one for each id; by default that of ``lm``.
+    title
+        What stands on top.
+    fonts
+        Address, as seen from ``folder``, of a folder with the book's fonts; without it the reader's own are used.
+
+    Raises ``ValueError`` for a folder that holds something else, and for what :func:`collect` refuses.
+
+    >>> import tempfile
+    >>> import torch
+    >>> from helpers.dashboard import collect, write_browser
+    >>> from helpers.sae import build
+    >>> sae = build("topk", 8, 32, generator=torch.Generator().manual_seed(0), k=4)
+    >>> tokens = torch.randint(0, 3, (6, 10), generator=torch.Generator().manual_seed(1))
+    >>> x = torch.randn(6, 10, 8, generator=torch.Generator().manual_seed(2))
+    >>> found = collect(None, tokens, {"site": sae}, activations=[(range(6), {"site": x})])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = write_browser(f"{folder}/pages", found, ["<b>", " to", " be"])
+    ...     sorted(str(file.relative_to(made)) for file in made.rglob("*.js"))
+    ['browser.js', 'data/0/0.js', 'data/0/index.js', 'data/about.js', ...]
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_browser(folder))):
+        raise ValueError(f"folder={str(folder)!r} holds something else than a feature browser; expected a new folder")
+    if words is None and lm is None:
+        raise ValueError("words=None and lm=None; expected a tokenizer, or a model that has one")
+    words = Words.of(lm.tokenizer if words is None else words)
+    if collected is None:
+        if lm is None or tokens is None or dictionaries is None:
+            raise ValueError("expected what was collected, or lm, tokens and dictionaries to collect from")
+        collected = collect(lm, tokens, dictionaries, **options)
+        for hook in collected.sites:
+            name_features(collected, hook, words)
+    elif options:
+        raise TypeError(f"options {', '.join(options)} are for collecting; expected none with what was collected")
+    most = max(int(rows.max()) for rows in collected.tokens.values())
+    if most >= len(words.bytes):
+        raise ValueError(f"tokens hold id {most}; expected below {len(words.bytes)}, for which there are words")
+    with atomic(folder) as path:
+        path.mkdir()
+        _page(path, title, fonts)
+        _data(path / "data", collected, words, title)
+    return folder
+
+
+def _is_browser(folder: Path) -> bool:
+    return (folder / "index.html").exists() and MARK in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def _page(path: Path, title: str, fonts: str | None) -> None:
+    home = files(__package__)
+    page, style, script = ((home / f"browser.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    page = page.replace("{{mark}}", MARK).replace("{{title}}", escape(title))
+    face = '@font-face{{font-family:"{}";font-weight:{};font-display:swap;src:url("{}/{}.woff2")}}\n'
+    faces = [("Source Serif 4", "400", "serif-400-normal"), ("Source Serif 4", "600 700", "serif-600-normal")]
+    faces += [("Source Sans 3", "400", "sans-400-normal"), ("Source Sans 3", "600 700", "sans-600-normal")]
+    own = "".join(face.format(family, weight, fonts, file) for family, weight, file in faces) if fonts else ""
+    (path / "index.html").write_text(page, encoding="utf-8")
+    (path / "browser.css").write_text(own + STYLE + style, encoding="utf-8")
+    (path / "browser.js").write_text(script, encoding="utf-8")
+
+
+def _data(path: Path, found: Collected, words: Words, title: str) -> None:
+    sites = []
+    for i, (hook, site) in enumerate(found.sites.items()):
+        sites.append(
+            {
+                "hook": hook,
+                "features": site.d_sae,
+                "live": int((site.largest > 0).sum()),
+                "positions": site.positions.tolist(),
+            }
+        )
+        _write(path / str(i) / "index.js", f"{i}/index", _index(found, hook, words))
+        for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
+            features = range(start, min(start + SHARD, site.d_sae))
+            cards = [record(found, hook, f, words) for f in features]
+            _write(path / str(i) / f"{start // SHARD}.js", f"{i}/{start // SHARD}", cards)
+    first = next(iter(found.sites.values())).sentences
+    begins = []
+    for n in range(len(first.row)):
+        pieces = _sentence(found, n, words)
+        _write(path / "sentences" / f"{n}.js", f"sentences/{n}", pieces)
+        begins.append([int(first.set[n]), int(first.row[n]), "".join(pieces["pieces"][:BEGINNING])])
+    about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sites": sites, "sentences": begins}
+    about["edges"] = [digits(edge) for edge in bin_edges()[: BINS + 1]]
+    (path / "about.js").write_text(f'features.take("about", {json.dumps(about)});\n')
+
+
+def _write(path: Path, key: str, value) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    packed = base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+    path.write_text(f'features.take("{key}", "{packed}");\n')
+
+
+def _index(found: Collected, hook: str, words: Words) -> dict:
+    """What search and sorting need of a site: a column each; numbers are None where nothing was measured."""
+    site = found[hook]
+    nothing = np.full((site.d_sae, 3), np.nan)
+    scores, losses = (nothing if x is None else x for x in (site.scores, site.losses))
+    rate = site.count.sum(0) / max(1, site.positions.sum())
+    columns = {"rate": rate, "score": scores[:, 0], "percentile": scores[:, 1], "loss": losses[:, 0]}
+    return {
+        "label": [named(found, hook, f, words) for f in range(site.d_sae)],
+        "tokens": ["\n".join(peak_tokens(found, hook, f, words)) for f in range(site.d_sae)],
+        **{name: [digits(x) for x in column] for name, column in columns.items() if np.isfinite(column).any()},
+    }
+
+
+def _sentence(found: Collected, n: int, words: Words) -> dict:
+    """A sentence's pieces; by site and piece, features and activations in per cent of their largest, in turn."""
+    first = next(iter(found.sites.values())).sentences
+    s, row = int(first.set[n]), int(first.row[n])
+    texts = words.shown(list(found.tokens.values())[s][row].tolist())
+    begins = [i for i, text in enumerate(texts) if text or not i]
+    sites = []
+    for site in found.sites.values():
+        feature, value = site.sentences.feature[n, : len(texts)], site.sentences.value[n, : len(texts)]
+        share = np.rint(100 * value / np.maximum(site.largest, 1e-30)[feature]).astype(int)
+        pieces = []
+        for low, high in zip(begins, [*begins[1:], len(texts)], strict=True):
+            strong: dict[int, int] = {}
+            for f, a in zip(feature[low:high].ravel().tolist(), share[low:high].ravel().tolist(), strict=True):
+                if f >= 0:
+                    strong[f] = max(a, strong.get(f, 1))
+            pieces.append([x for pair in sorted(strong.items(), key=lambda fa: -fa[1]) for x in pair])
+        sites.append(pieces)
+    return {"pieces": [texts[i] or "…" for i in begins], "sites": sites}
