@@ -5,7 +5,7 @@
 As :mod:`recipes.gated_sweep` in everything but the model: the same texts in Gemma's own tokens, four times as many
 latents as dimensions, two million activations (a million, shown twice). Its table, `artifacts/gated_second.csv`, has
 the same columns. Losses by sequence, with the divergence from the untouched model's predictions, go to
-`artifacts/gated_second_losses.safetensors`.
+`artifacts/gated_second_losses.safetensors`. Both are to come: no chapter rests on them yet.
 """
 
 from __future__ import annotations

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from helpers.lm import activations, cross_entropy, load_lm, load_tokens, model_folder
+from helpers.lm import activations, load_lm, load_tokens, model_folder
 from helpers.runs import artifact, atomic, cache_dir, hardware, key_of, save_artifact, sweep
 from helpers.sae import SAE, RescaleShift, build, evaluate, load, loss_recovered, save, train
 
@@ -68,7 +69,10 @@ def judge(site: str, model: str = MODEL) -> Judge:
 
 
 class Judge:
-    """Cross-entropies with one site replaced, by running only the layers behind it on stored residual streams."""
+    """Cross-entropies with one site replaced, by running only the layers behind it on stored residual streams.
+
+    Every ``stride``-th next token is predicted: with a large vocabulary most of the work is there.
+    """
 
     def __init__(self, site: str, sequences: int = EVAL_SEQUENCES, model: str = MODEL):
         lm = load_lm(model, dtype=KIND)
@@ -76,6 +80,7 @@ class Judge:
         self.begin = layer if kind == "hook_resid_pre" else layer + 1
         residual = f"blocks.{self.begin}.hook_resid_pre"
         self.tokens = {split: tokens_of(split, model)[:sequences] for split in ("eval", "human")}
+        self.stride = 1 if model == MODEL else 4
         self.at, self.behind = {}, {}
         for split, tokens in self.tokens.items():
             parts = list(activations(lm, tokens, (site, residual), batch_size=16))
@@ -98,19 +103,23 @@ class Judge:
     @torch.inference_mode()
     def loss(self, split: str, new: Tensor) -> Tensor:
         """Each sequence's mean next-token cross-entropy (nats), the site's ``(n_seq, ctx, d_model)`` set to ``new``."""
-        out, tokens = [], self.tokens[split]
         residual = self.behind[split] + (new.to(KIND) - self.at[split])
-        for x, t in zip(residual.split(4), tokens.split(4), strict=True):
-            out.append(cross_entropy(self.tail(inputs_embeds=x, use_cache=False).logits, t))
-        return torch.cat(out) / (tokens.shape[1] - 1)
+        ahead = self.tokens[split][:, 1 :: self.stride]
+        pairs = zip(residual.split(4), ahead.split(4), strict=True)
+        each = [F.cross_entropy(self.logits(x).flatten(0, 1), t.flatten(), reduction="none") for x, t in pairs]
+        return torch.cat(each).view(ahead.shape).double().mean(1)
+
+    def logits(self, residual: Tensor) -> Tensor:
+        """``(n_seq, positions, vocabulary)`` at every ``stride``-th position but the last, float32."""
+        positions = torch.arange(0, residual.shape[1] - 1, self.stride)
+        return self.tail(inputs_embeds=residual, use_cache=False, logits_to_keep=positions).logits.float()
 
     @torch.inference_mode()
     def divergence(self, split: str, new: Tensor) -> Tensor:
         """Each sequence's mean KL divergence (nats) of the predictions with ``new`` from those without."""
         out, step = [], new.to(KIND) - self.at[split]
         for x, change in zip(self.behind[split], step, strict=True):
-            both = self.tail(inputs_embeds=torch.stack([x, x + change]), use_cache=False).logits[:, :-1].float()
-            clean, spliced = both.log_softmax(-1)
+            clean, spliced = self.logits(torch.stack([x, x + change])).log_softmax(-1)
             out.append((clean.exp() * (clean - spliced)).sum(-1).double().mean())
         return torch.stack(out)
 

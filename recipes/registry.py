@@ -27,6 +27,7 @@ class Recipe:
     reduced_minutes: float | None = None  # None: there is no small version
     full: tuple[str, ...] | None = ()  # with which options `--all` runs it; None: it does not
     reduced: tuple[str, ...] | None = None  # the same for `--all --reduced`
+    shipped: bool = True  # what it makes is among the artifacts; else it stays in the cache until a chapter needs it
 
     @property
     def says(self) -> str:
@@ -54,7 +55,7 @@ RECIPES = {
         ),
         Recipe(
             "gated_second", "1", ("gated_second.csv", "gated_second_losses.safetensors"), 400,
-            "Gemma, network once, activations 2.5 GB", (REDUCED, UNTIL, SCHEDULER), 45,
+            "Gemma, network once, 1.3 GB", (REDUCED, UNTIL, SCHEDULER), 30, full=None, shipped=False,
         ),
         Recipe(
             "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv", "cosines_own.csv"), 30,
@@ -109,6 +110,10 @@ RECIPES = {
         ),
         Recipe(
             "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment", full=None
+        ),
+        Recipe(
+            "every_layer", "8", ("every_layer/*",), 600, "model, disk 10 GB", (UNTIL, "--layers"), full=None,
+            shipped=False,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
