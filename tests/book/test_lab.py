@@ -64,8 +64,12 @@ def test_a_chapter_reads_well_in_jupyterlab(lab, browser, thread):
     page.goto(f"{lab}/lab/tree/{thread.path.name}?reset", timeout=120_000)
     cells = page.locator(".jp-Notebook .jp-MarkdownCell .jp-RenderedMarkdown")
     wanted = sum(cell.cell_type == "markdown" for cell in notebook.cells)
-    page.wait_for_function(
-        f"document.querySelectorAll('.jp-Notebook .jp-MarkdownCell .jp-RenderedMarkdown').length >= {wanted}",
+    page.wait_for_function(  # drawn and in sight: on a busy machine the notebook lies hidden for a while
+        """wanted => {
+            const cells = [...document.querySelectorAll(".jp-Notebook .jp-MarkdownCell .jp-RenderedMarkdown")];
+            return cells.length >= wanted && cells.every(cell => cell.innerText.trim());
+        }""",
+        arg=wanted,
         timeout=120_000,
     )
     page.wait_for_timeout(1000)  # formulas are set last
