@@ -27,22 +27,19 @@ from helpers.runs import atomic, cache_dir, progress
 from helpers.sae import SAE, build, load, save, train
 
 from .command import options
-from .harvest import KIND, MODEL, ROWS, Activations, shuffle_blocks
+from .harvest import KIND, MODEL, ROWS, Activations
 
 KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
 K, BATCH, LR = 40, 512, 2e-3
 
 
-def folder(shuffled: bool = False) -> Path:
-    return cache_dir() / ("every_layer-1" + "-shuffled" * shuffled)
+def folder() -> Path:
+    return cache_dir() / "every_layer-1"
 
 
 @cache
-def model(shuffled: bool = False):
+def model():
     whole = AutoModelForCausalLM.from_pretrained(model_folder(MODEL), dtype=KIND, attn_implementation="sdpa").eval()
-    if shuffled:
-        whole.blocks = whole.model.layers  # the name that `shuffle_blocks` knows
-        shuffle_blocks(whole)
     return whole.requires_grad_(False)
 
 
@@ -69,10 +66,10 @@ def one_layer(whole, layer: int, residual: Tensor) -> dict[str, Tensor]:
     return seen | {"next": out[0] if isinstance(out, tuple) else out}
 
 
-def shards(layer: int, kind: str, shuffled: bool = False) -> list[Path]:
+def shards(layer: int, kind: str) -> list[Path]:
     """Files ``(n_seq, ctx, d_model)`` of one site: bfloat16 as int16, position 0 included."""
     n = -(-len(load_tokens("train")) // ROWS)
-    return [folder(shuffled) / f"activations/{layer}.{kind}" / f"{i:04d}.npy" for i in range(n)]
+    return [folder() / f"activations/{layer}.{kind}" / f"{i:04d}.npy" for i in range(n)]
 
 
 def write(path: Path, x: Tensor) -> None:
@@ -86,16 +83,16 @@ def read(path: Path) -> Tensor:
 
 
 @torch.inference_mode()
-def ascend(layer: int, shuffled: bool = False) -> None:
+def ascend(layer: int) -> None:
     """Make the outputs of ``layer`` and the residual stream behind it, from the one before it."""
-    whole, tokens = model(shuffled), load_tokens("train").split(ROWS)
+    whole, tokens = model(), load_tokens("train").split(ROWS)
     if layer == 0:
-        for path, part in zip(shards(0, KINDS[0], shuffled), tokens, strict=True):
+        for path, part in zip(shards(0, KINDS[0]), tokens, strict=True):
             if not path.exists():
                 write(path, whole.model.embed_tokens(part))
-    kinds = {kind: shards(layer, kind, shuffled) for kind in KINDS[1:]}
-    kinds["next"] = shards(layer + 1, KINDS[0], shuffled)
-    for i, path in enumerate(progress(shards(layer, KINDS[0], shuffled), desc=f"layer {layer}")):
+    kinds = {kind: shards(layer, kind) for kind in KINDS[1:]}
+    kinds["next"] = shards(layer + 1, KINDS[0])
+    for i, path in enumerate(progress(shards(layer, KINDS[0]), desc=f"layer {layer}")):
         if all(paths[i].exists() for paths in kinds.values()):
             continue
         parts = [one_layer(whole, layer, x) for x in read(path).split(32)]
@@ -121,17 +118,17 @@ def sites(layer: int) -> Iterator[str]:
         yield f"blocks.{layer}.{kind}"
 
 
-def place(site: str, shuffled: bool = False) -> Path:
-    return folder(shuffled) / "dictionaries" / site
+def place(site: str) -> Path:
+    return folder() / "dictionaries" / site
 
 
-def fit(site: str, shuffled: bool = False, seed: int = 0) -> SAE:
+def fit(site: str, seed: int = 0) -> SAE:
     """Train the dictionary of a site on its shards, or load it; rescaled to the site's own units."""
-    where = place(site, shuffled)
+    where = place(site)
     if where.exists():
         return load(where)
     _, layer, kind = site.split(".")
-    acts = Site(shards(int(layer), kind, shuffled))
+    acts = Site(shards(int(layer), kind))
     d_model, steps = acts.mean.numel(), len(acts) // BATCH
     sae = build("batchtopk", d_model, 4 * d_model, generator=torch.Generator().manual_seed(seed), k=K)
     sae.b_dec.data.copy_(acts.mean)
@@ -160,15 +157,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     begun = time.time()
     for layer in range(args.layers):
-        if all(place(site).exists() for site in sites(layer + 1)) and layer + 1 < args.layers:
-            continue  # the next layer is done, so this one is not needed
-        if not all(place(site).exists() for site in sites(layer)) or layer + 1 < args.layers:
+        if not all(place(site).exists() for site in sites(layer)):
             ascend(layer)
         for site in progress(list(sites(layer)), desc=f"dictionaries of layer {layer}"):
             fit(site)
             if args.until is not None and time.time() > begun + 60 * args.until:
                 return
-        for kind in KINDS:
+        for kind in KINDS:  # the next layer needs only the residual stream behind this one
             shutil.rmtree(shards(layer, kind)[0].parent, ignore_errors=True)
 
 

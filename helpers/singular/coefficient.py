@@ -21,7 +21,7 @@ from torch import Tensor
 from ..checks import finite, one_of, whole
 from ..runs import progress
 from .diagnostics import effective_size, split_r_hat
-from .slices import TRIES, move
+from .slices import TRIES, losses, move
 
 SAMPLERS = ("slice", "sgld")
 
@@ -81,7 +81,7 @@ def local_learning_coefficient(
     step = 0.1 / t if step is None else finite("step", step, above=0)
     center = _point("center", center)
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(whole("seed", seed)).spawn(chains)]
-    base = _losses(K, center[None])[0]
+    base = losses(K, center[None])[0]
     w, kept, used = center.repeat(chains, 1), [], 0
     options = {"t": t, "radius": radius, "localiser": localiser}
     batches = torch.Generator().manual_seed(seed)
@@ -93,7 +93,7 @@ def local_learning_coefficient(
                 w, count = _sgld_step(K, w, center, streams, step, gradient_of, batches, **options)
             used += count
         if i >= burn_in:
-            kept.append(_losses(K, w))
+            kept.append(losses(K, w))
     values = (t * (torch.stack(kept, 1) - base)).numpy()  # (chains, draws)
     if (lowest := values.min()) < -1:
         warnings.warn(
@@ -139,18 +139,6 @@ def _point(name, value) -> Tensor:
     if not len(point) or not torch.isfinite(point).all():
         raise ValueError(f"{name}={value!r}; expected a point: a sequence of finite numbers, at least one")
     return point
-
-
-def _losses(K, w):
-    with torch.no_grad():
-        values = K(w)
-    if not isinstance(values, Tensor):
-        raise ValueError(f"K gave a {type(values).__name__}; expected a torch.Tensor ({len(w)},)")
-    if values.shape != w.shape[:1]:
-        raise ValueError(f"K gave shape {tuple(values.shape)} for {tuple(w.shape)} points; expected ({len(w)},)")
-    if not torch.isfinite(values).all():
-        raise ValueError(f"K is not finite at {w[~torch.isfinite(values)][0].tolist()}")
-    return values
 
 
 def _slice_sweep(K, w, center, streams, t, radius, localiser):

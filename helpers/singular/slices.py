@@ -15,6 +15,20 @@ from torch import Tensor
 TRIES = 120  # each shrinks the bracket to about 0.6 of itself: below the last bit of a double
 
 
+def losses(K: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
+    """``K(w)``, without gradients. Raises ``ValueError`` unless it is ``(n,)`` finite numbers for ``w (n, d)``."""
+    with torch.no_grad():
+        values = K(w)
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        seen = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"K gave {seen}; expected a floating torch.Tensor ({len(w)},)")
+    if values.shape != w.shape[:1]:
+        raise ValueError(f"K gave shape {tuple(values.shape)} for {tuple(w.shape)} points; expected ({len(w)},)")
+    if not torch.isfinite(values).all():
+        raise ValueError(f"K is not finite at {w[~torch.isfinite(values)][0].tolist()}")
+    return values
+
+
 def move(
     log_density: Callable[[Tensor], Tensor],
     w: Tensor,

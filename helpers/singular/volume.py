@@ -15,14 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..checks import finite, whole
 from ..evidence import interval
 from ..runs import progress
 from .resolution import Resolution, resolve
 from .resolved import weighted_draws
-from .slices import move
+from .slices import losses, move
 
 SWEEPS = 2
 SURVIVING = 1 / 3
@@ -154,14 +153,7 @@ def _spread(K, w, below, low, high, runs, generator):
 
 
 def _checked(K, w):
-    values = K(w)
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        seen = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(f"K gave {seen}; expected a floating torch.Tensor ({len(w)},)")
-    if values.shape != w.shape[:1]:
-        raise ValueError(f"K gave shape {tuple(values.shape)} for {tuple(w.shape)} points; expected ({len(w)},)")
-    if not torch.isfinite(values).all():
-        raise ValueError(f"K is not finite at {w[~torch.isfinite(values)][0].tolist()}")
+    values = losses(K, w)
     if (values < 0).any():
         raise ValueError(f"K is negative at {w[values.argmin()].tolist()}: {float(values.min()):.3g}")
     return values

@@ -288,5 +288,5 @@ def test_what_is_no_resolution_or_no_loss_is_named():
         resolved_coefficient("x**2", None, 10)
     with pytest.raises(ValueError, match=r"K gave torch\.int64"):
         volume_exponent(lambda w: (w[:, 0] > 0).long(), [[0, 1]])
-    with pytest.raises(ValueError, match="K gave a float"):
+    with pytest.raises(ValueError, match="K gave float"):
         local_learning_coefficient(lambda w: 0.0, [0.0], 10, draws=4)
