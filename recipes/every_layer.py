@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -31,6 +32,7 @@ from .harvest import KIND, MODEL, ROWS, Activations
 
 KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
 K, BATCH, LR = 40, 512, 2e-3
+SILENT = 2**16  # a latent that was silent on so many tokens at the end of training is dead
 
 
 def folder() -> Path:
@@ -122,6 +124,13 @@ def place(site: str) -> Path:
     return folder() / "dictionaries" / site
 
 
+def plane(acts: Site) -> dict[str, Tensor]:
+    """The mean of a site's activations and the ``K`` directions in which they vary most, in its own units."""
+    x = acts.rows(torch.arange(0, len(acts), max(1, len(acts) // 20_000)), scale=1.0).double()
+    _, directions = torch.linalg.eigh(torch.cov(x.T))
+    return {"mean": x.mean(0).float(), "directions": directions[:, -K:].T.flip(0).float().contiguous()}
+
+
 def fit(site: str, seed: int = 0) -> SAE:
     """Train the dictionary of a site on its shards, or load it; rescaled to the site's own units."""
     where = place(site)
@@ -143,9 +152,12 @@ def fit(site: str, seed: int = 0) -> SAE:
         "scale": acts.scale,
         "outliers": acts.left_out,
         "tokens": len(acts) // BATCH * BATCH,
+        "dead": (sae.silent_for > SILENT).double().mean().item(),
     }
     with atomic(where.with_name(f"{site}.json")) as scratch:
         scratch.write_text(json.dumps(facts))
+    with atomic(where.with_name(f"{site}.plane.safetensors")) as scratch:
+        save_file(plane(acts), scratch)
     save(sae, where)
     checkpoint.unlink(missing_ok=True)
     return sae

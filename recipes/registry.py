@@ -115,6 +115,10 @@ RECIPES = {
             "every_layer", "8", ("every_layer/*",), 600, "model, disk 10 GB", (UNTIL, "--layers"), full=None,
             shipped=False,
         ),
+        Recipe(
+            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors"), 170,
+            "model, every_layer's dictionaries", (UNTIL,), full=None, shipped=False,
+        ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
 }  # fmt: skip

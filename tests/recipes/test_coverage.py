@@ -1,0 +1,155 @@
+"""Replacing sites, and what predicts without the model, against other ways to compute the same."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from helpers.sae import build, save
+from recipes import coverage
+from recipes.coverage import Chunk, Run
+from recipes.every_layer import KINDS
+from recipes.grams import Grams
+
+D, V = 16, 50
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=V, hidden_size=D, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, attn_implementation="sdpa",
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def world(small, tmp_path, monkeypatch):
+    """Three layers with random dictionaries that keep nearly nothing, and a cutoff that nothing reaches."""
+    monkeypatch.setattr(coverage, "model", lambda: small)
+    monkeypatch.setattr(coverage, "place", lambda site: tmp_path / site)
+    coverage.parts.cache_clear()
+    for i in range(3):
+        for n, kind in enumerate(KINDS):
+            site, generator = f"blocks.{i}.{kind}", torch.Generator().manual_seed(3 * i + n)
+            save(build("topk", D, 64, generator=generator, k=3), tmp_path / site)
+            (tmp_path / f"{site}.json").write_text(json.dumps({"cutoff": 1e9}))
+            plane = torch.linalg.qr(torch.randn(D, 4, generator=generator)).Q.T.contiguous()
+            mean = torch.randn(D, generator=generator)
+            save_file({"mean": mean, "directions": plane}, tmp_path / f"{site}.plane.safetensors")
+    yield Chunk(torch.randint(0, V, (2, 9), generator=torch.Generator().manual_seed(1)))
+    coverage.parts.cache_clear()
+
+
+def hooked(small, chunk, run, clean=None):
+    """The same replacement by hooks on the model's own forward pass."""
+    handles = []
+    for i, block in enumerate(small.model.layers):
+        for kind in run.kinds:
+            if not run.first <= i <= run.last:
+                continue
+
+            def swap(x, i=i, kind=kind):
+                out = x.clone()
+                given = clean[i, kind] if run.forced else x
+                out[:, 1:] = coverage.replacement(f"blocks.{i}.{kind}", run.arm, given[:, 1:].flatten(0, 1)).view(
+                    2, -1, D
+                )
+                return out
+
+            if kind == KINDS[0]:
+                handles.append(
+                    block.register_forward_pre_hook(
+                        lambda _, args, kwargs, swap=swap: ((swap(args[0]), *args[1:]), kwargs), with_kwargs=True
+                    )
+                )
+            elif kind == KINDS[1]:
+                handles.append(
+                    block.self_attn.register_forward_hook(lambda _, __, out, swap=swap: (swap(out[0]), *out[1:]))
+                )
+            else:
+                handles.append(block.mlp.register_forward_hook(lambda _, __, out, swap=swap: swap(out)))
+    out = small(chunk.tokens).logits[:, :-1].log_softmax(-1)
+    for handle in handles:
+        handle.remove()
+    return out
+
+
+def test_untouched_is_the_models_own_run(world, small):
+    torch.testing.assert_close(world.logits, small(world.tokens).logits[:, :-1].log_softmax(-1))
+    figures = world.figures(world.logits)
+    assert figures[1].abs().max() < 1e-6 and (figures[2] == 1).all()
+
+
+@pytest.mark.parametrize("arm", coverage.ARMS)
+@pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), KINDS[1:], KINDS])
+def test_a_replacement_is_what_hooks_make_of_it(world, small, arm, kinds):
+    for run in (Run(kinds, 1, 1, arm), Run(kinds, 0, 2, arm)):
+        torch.testing.assert_close(world.replaced(run), hooked(small, world, run), rtol=1e-4, atol=1e-5)
+
+
+def test_forced_takes_the_untouched_activations(world, small):
+    forced, online = (Run(KINDS[1:], 0, 2, forced=f) for f in (True, False))
+    want = hooked(small, world, forced, world.clean)
+    torch.testing.assert_close(world.replaced(forced), want, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(want, world.replaced(online), atol=1e-3)
+
+
+def test_outliers_by_the_untouched_run_stay(world):
+    site = coverage.parts("blocks.1.hook_mlp_out")
+    norms = world.clean[1, KINDS[2]].norm(dim=-1)
+    site["cutoff"] = float(norms[:, 1:].max()) * 0.999
+    Chunk.kept.cache_clear()
+    assert int(world.kept(1, KINDS[2]).sum()) == 3  # two first positions, and the largest
+    Chunk.kept.cache_clear()
+
+
+def test_span_is_least_squares():
+    generator = torch.Generator().manual_seed(0)
+    x, rows = torch.randn(5, D, generator=generator), torch.randn(40, D, generator=generator)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    got = coverage.nearest_in_span(x, rows, k=4)
+    for i in range(5):
+        chosen = rows[(rows @ x[i]).abs().topk(4).indices]
+        want = chosen.T @ np.linalg.lstsq(chosen.T.numpy(), x[i].numpy(), rcond=None)[0]
+        torch.testing.assert_close(got[i], want, rtol=1e-4, atol=1e-4)
+
+
+def test_grams_are_witten_bell():
+    tokens = torch.randint(0, 6, (20, 12), generator=torch.Generator().manual_seed(2))
+    grams, rows = Grams(tokens, 6), tokens.tolist()
+    p1 = (np.bincount(tokens.flatten(), minlength=6) + 1) / (240 + 6)
+
+    def behind(history, lower):
+        n = len(history)
+        came = [row[i + n] for row in rows for i in range(12 - n) if tuple(row[i : i + n]) == history]
+        count = np.bincount(came, minlength=6)
+        kinds = (count > 0).sum()
+        return (count + kinds * lower) / (count.sum() + kinds) if came else lower
+
+    test = torch.tensor([[0, 1, 2, 3], [5, 5, 5, 0]])
+    two, three = (grams.log_p(test, order).exp() for order in (1, 2))
+    for s, row in enumerate(test.tolist()):
+        for i in range(3):
+            p2 = behind((row[i],), p1)
+            np.testing.assert_allclose(two[s, i], p2, rtol=1e-5)
+            np.testing.assert_allclose(three[s, i], behind(tuple(row[i - 1 : i + 1]), p2) if i else p2, rtol=1e-5)
+    torch.testing.assert_close(three.sum(-1), torch.ones(2, 3))
+
+
+def test_runs_are_named_apart():
+    names = [run.name for run in coverage.runs(30)]
+    assert len(set(names)) == len(names) > 500
+    assert sum("/forced" in name for name in names) == 3 * len(coverage.DEPTHS)
+
+
+def test_rows_pair_with_the_untouched_run():
+    clean = torch.tensor([[1.0, 2.0], [0, 0], [1, 1]]).double()
+    worse = clean + torch.tensor([[0.5], [0.2], [-0.25]])
+    table = list(coverage.rows("eval", {"clean": clean, "attention": worse}, 1))
+    assert table[1]["nats"] == pytest.approx(0.5) and table[1]["nats_low"] == pytest.approx(0.5)
+    assert table[1]["kl"] == pytest.approx(0.2) and table[1]["agreement"] == pytest.approx(0.75)
