@@ -9,7 +9,7 @@ BOOK   := _build/html/.built
 PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run lab artifacts bench colab publish clean
+.PHONY: help book test run lab artifacts bench colab publish thread clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ colab: $(READY)  ## rehearse Colab: fresh environment, one notebook alone in an 
 publish: $(READY)  ## build with URL=https://github.com/you/book stamped in; prepare the colab branch
 	@test -n "$(URL)" || { echo "make publish needs URL=https://github.com/you/book"; exit 2; }
 	$(PY) tools/publish.py $(URL)
+
+thread: $(MODEL)  ## begin a chapter: TITLE="…" QUESTION="…"
+	@test -n "$(TITLE)" || { echo 'make thread needs TITLE="Three riffles"'; exit 2; }
+	$(PY) tools/thread.py "$(TITLE)" $(if $(QUESTION),"$(QUESTION)")
 
 clean:  ## remove the built site (the environment and the cache stay)
 	rm -rf _build

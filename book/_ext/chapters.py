@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 MIME = "application/vnd.open-threads.number+json"
 HIDDEN = {"remove-cell", "remove-input", "remove_input"}  # tags of cells that have no place on the page
-STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell")
+STANCES = ("Yes", "No", "Both", "It depends", "Cannot tell", "Open")
 NUMBERED = ("Theorem", "Lemma", "Corollary", "Exercise")
 BOXES = (*NUMBERED, "Proof", "Verdict", "Prediction", "Rule", "Definition")
 OPENING = re.compile(
