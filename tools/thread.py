@@ -23,7 +23,7 @@ import chapters  # noqa: E402
 import setup_cell  # noqa: E402
 
 QUESTION = "What exactly is asked, in one sentence that ends in a question mark?"
-TEST = '''"""The toy of chapter @N@, where the answer is known: run from the notebook's own cells, on seeds that it does not use."""
+TEST = '''"""The toy of chapter @N@, where the answer is known: the notebook's own cells, on other seeds."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def world():
     return found
 
 
-@pytest.mark.parametrize("directions", [4, 10, 30])
+@pytest.mark.parametrize("directions", [4, 10, 20])
 def test_half_of_the_variance_lies_in_half_of_the_directions(world, directions):
     assert world["half"](world["toy"](directions=directions, seed=directions)) == directions // 2
 
