@@ -61,11 +61,25 @@ def one_of(name: str, value, known: Iterable):
     raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(str, known))}")
 
 
+def real(name: str, value) -> Tensor:
+    """``value`` as a tensor of real numbers: a tensor, an array or nested lists of them; bool and complex are none.
+
+    >>> real("x", [[1, 2.5]]).tolist()
+    [[1.0, 2.5]]
+    """
+    try:
+        seen = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor or an array of real numbers") from None
+    if seen.dtype == torch.bool or seen.is_complex():
+        raise ValueError(f"{name} has dtype {seen.dtype}; expected real numbers")
+    return seen
+
+
 def matrix(name: str, value, columns: str = "d_model", d: int | None = None) -> Tensor:
-    """``value``, if it is a floating ``Tensor (n, columns)`` with at least one column, or with ``d`` of them."""
+    """``value`` as a tensor, if it is :func:`real`, floating and ``(n, columns)``, with a column or more, or ``d``."""
     width = columns if d is None else f"{columns}={d}"
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{name} is a {type(value).__name__}; expected a floating torch.Tensor (n, {width})")
+    value = real(name, value)
     if value.ndim != 2 or not value.is_floating_point() or not (value.shape[1] if d is None else value.shape[1] == d):
         raise ValueError(f"{name} has shape {tuple(value.shape)}, {value.dtype}; expected floating (n, {width})")
     return value

@@ -27,7 +27,7 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
     >>> unit_rows(torch.tensor([[3.0, 4.0]], dtype=torch.float64)).tolist()
     [[0.6, 0.8]]
     """
-    matrix(name, rows)
+    rows = matrix(name, rows)
     unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
     largest = torch.linalg.vector_norm(unit, float("inf"), dim=1, keepdim=True)  # first, so that no square overflows
     for bad, what in ((~largest.isfinite(), "holds NaN or infinity"), (largest == 0, "is all zeros")):
@@ -86,7 +86,7 @@ def kth_largest_cosine(
     >>> [[round(c, 2) for c in row] for row in kth_largest_cosine(rows, ks=(1, 2)).tolist()]
     [[0.6, 0.0], [0.8, 0.6], [0.8, 0.0]]
     """
-    matrix("rows", rows)
+    rows = matrix("rows", rows)
     if not isinstance(ks, Sequence) or not ks:
         raise ValueError(f"ks={ks!r}; expected a sequence of positive integers")
     ks = [whole("ks", k, 1) for k in ks]
@@ -132,7 +132,7 @@ def nearest_neighbours(rows: Tensor, absolute: bool = False, chunk: int = 256, k
     >>> near.index.tolist(), [round(c, 2) for c in near.cosine.tolist()]
     ([1, 2, 1], [0.6, 0.8, 0.8])
     """
-    matrix("rows", rows)
+    rows = matrix("rows", rows)
     if len(rows) < 2:
         raise ValueError(f"rows has {len(rows)} rows; a neighbour needs at least 2")
     many = 1 if k is None else whole("k", k, 1, len(rows) - 1)

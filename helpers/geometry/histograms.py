@@ -14,6 +14,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from ..checks import real
+
 PER_BANDWIDTH = 10  # points of the grid
 
 
@@ -37,7 +39,7 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
     >>> round(float(f.sum() * (x[1] - x[0])), 6), round(float(f.max()), 1)
     (1.0, 1.0)
     """
-    values = np.asarray(values, dtype=float).ravel()
+    values = _flat(values)
     if not values.size or not np.isfinite(values).all():
         odd = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"values has {values.size} entries, {odd} not finite; expected one or more, all finite")
@@ -65,7 +67,7 @@ def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share:
     """
     if not rise >= 0 or not 0 <= share <= 1:
         raise ValueError(f"rise={rise!r}, share={share!r}; expected a number ≥ 0 and one from 0 to 1")
-    values = np.sort(np.asarray(values, dtype=float).ravel())
+    values = np.sort(_flat(values))
     x, f = density(values, bandwidth)
     root = np.sqrt(2 * np.sqrt(np.pi) * bandwidth * values.size * f)
     tops = list(find_peaks(root, prominence=rise)[0])
@@ -79,3 +81,7 @@ def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share:
         sides = zip(x[tops], edges, edges[1:], shares, strict=False)
         return [Peak(*map(float, side)) for side in sides]
     return []
+
+
+def _flat(values) -> np.ndarray:
+    return real("values", values).detach().double().cpu().numpy().ravel()

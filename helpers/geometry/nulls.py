@@ -31,7 +31,7 @@ def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tens
     >>> tuple(rows.shape), bool(rows[:, 0].abs().median() > 0.99)
     ((50, 2), True)
     """
-    centred = _centred(x, n)
+    centred = _centred(x := matrix("x", x), n)
     values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
     values = values.clamp_min(0).sqrt().to(generator.device)
     draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
@@ -70,7 +70,7 @@ def mixture_directions(x: Tensor, n: int, clusters: int, generator: torch.Genera
     >>> mixture_directions(x, 4, 2, torch.Generator().manual_seed(0))[:, 0].abs().min() > 0.99
     tensor(True)
     """
-    centred = _centred(x, n)
+    centred = _centred(x := matrix("x", x), n)
     if whole("clusters", clusters, 1) > len(x):
         raise ValueError(f"clusters={clusters!r}; x has {len(x)} rows")
     label = _clusters(centred, clusters, generator)
@@ -108,7 +108,7 @@ def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
     >>> sorted(rows.tolist())
     [[-1.0, 0.0], [1.0, 0.0]]
     """
-    centred = _centred(x, n)
+    centred = _centred(x := matrix("x", x), n)
     if n > len(x):
         raise ValueError(f"n={n!r}; x has {len(x)} rows to draw from")
     picked = torch.randperm(len(x), generator=generator, device=generator.device)[:n].to(x.device)
@@ -116,7 +116,6 @@ def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def _centred(x: Tensor, n: int) -> Tensor:
-    matrix("x", x)
     if len(x) < 2:
         raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) of two rows or more")
     all_finite("x", x), whole("n", n, 1)
@@ -129,7 +128,7 @@ def _centred(x: Tensor, n: int) -> Tensor:
 
 def _spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors (columns) of cov(x), in float64."""
-    matrix("x", x)
+    x = matrix("x", x)
     if len(x) <= x.shape[1]:
         raise ValueError(
             f"x has shape {tuple(x.shape)}; expected more rows than columns, for a covariance of full rank"
@@ -169,7 +168,7 @@ def whitened(rows: Tensor, x: Tensor) -> Tensor:
     1.0
     """
     values, vectors = _spectrum(x)
-    all_finite("rows", matrix("rows", rows, d=len(values)))
+    rows = all_finite("rows", matrix("rows", rows, d=len(values)))
     return (rows.double() @ (vectors / values.sqrt()) @ vectors.T).to(rows.dtype)
 
 

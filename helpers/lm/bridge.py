@@ -22,6 +22,9 @@ from torch import Tensor
 from ..checks import whole
 from .weights import EMBEDDED, model_folder
 
+IGNORED = -100  # what a target of no loss is called
+PAIRS = ("hook_pattern", "hook_attn_scores")  # hooks of (batch, heads, position, position)
+
 
 def load_lm(name: str | Path = "smollm2-135m", device: str | None = None, dtype: torch.dtype = torch.float32):
     """A ``TransformerBridge`` with raw weights (no folding), in evaluation mode, without gradients.
@@ -72,16 +75,23 @@ def load_lm(name: str | Path = "smollm2-135m", device: str | None = None, dtype:
 
 
 def activations(
-    lm, tokens: Tensor, hook: str | Sequence[str], batch_size: int = 32, *, skip_first: int = 0
+    lm,
+    tokens: Tensor,
+    hook: str | Sequence[str],
+    batch_size: int = 32,
+    *,
+    skip_first: int = 0,
+    mask: Tensor | None = None,
 ) -> Iterator[Tensor | dict[str, Tensor]]:
     """Stream the activations at ``hook`` over ``tokens (n_seq, ctx)``: ``(n, d_model)`` per batch of sequences.
 
     Only the layers up to the hook are run, and no more than one batch is held. Several hooks give a dict per batch.
     ``skip_first`` leaves out that many positions of each sequence: in Llama-family models the first one carries an
-    attention sink with a norm hundreds of times the others'.
+    attention sink with a norm hundreds of times the others'. ``mask (n_seq, ctx)`` is true at tokens and false at the
+    pads behind them, which are left out; heads are joined, ``n_heads · d_head`` wide.
 
-    Raises ``ValueError``, at the call, for an unknown hook, tokens that are not a non-empty 2-D integer tensor, or ids
-    out of range.
+    Raises ``ValueError``, at the call, for an unknown hook or one of pairs of positions, tokens that are not a
+    non-empty 2-D integer tensor, ids out of range, and pads without a mask or before the tokens.
 
     >>> from helpers.lm import activations, load_lm, load_tokens
     >>> tokens = load_tokens("eval")[:4, :16]
@@ -91,13 +101,14 @@ def activations(
     """
     hooks = (hook,) if isinstance(hook, str) else tuple(hook)
     _check(lm, tokens, *hooks)
+    mask = _mask(lm, tokens, mask)
     if not hooks:
         raise ValueError(f"hook={hook!r}; expected a hook's name, or several")
     whole("batch_size", batch_size, 1), whole("skip_first", skip_first, 0, tokens.shape[1] - 1)
-    return _stream(lm, tokens, hook, hooks, batch_size, skip_first)
+    return _stream(lm, tokens, hook, hooks, batch_size, skip_first, mask)
 
 
-def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, skip_first: int) -> Iterator:
+def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, skip_first: int, mask) -> Iterator:
     names = {h: lm.hook_dict[h].name for h in hooks}
     stop = max(
         _layer(h) + (names[h] != f"blocks.{_layer(h)}.hook_in" or bool(lm.hook_dict[h].fwd_hooks)) for h in hooks
@@ -107,7 +118,8 @@ def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, s
     def keep(value, hook):
         seen[hook.name] = value
 
-    for part in tokens.split(batch_size):
+    masks = [None] * -(-len(tokens) // batch_size) if mask is None else mask.split(batch_size)
+    for part, there in zip(tokens.split(batch_size), masks, strict=True):
         with torch.no_grad(), _plain(lm, hooks):  # not inference_mode: its tensors cannot be trained on
             last = lm.run_with_hooks(
                 part.long().to(lm.cfg.device),
@@ -117,6 +129,8 @@ def _stream(lm, tokens: Tensor, hook, hooks: tuple[str, ...], batch_size: int, s
             )
         seen.setdefault(f"blocks.{stop}.hook_in", last)  # the run ends where that block would begin
         out = {h: seen[names[h]][:, skip_first:].flatten(0, 1).flatten(1) for h in hooks}
+        if there is not None:
+            out = {h: x[there[:, skip_first:].flatten().to(x.device)] for h, x in out.items()}
         seen.clear()
         yield out[hook] if isinstance(hook, str) else out
 
@@ -158,11 +172,15 @@ def _plain(lm, watched: Iterable[str]) -> Iterator[None]:
             vars(part).pop("forward", None)
 
 
-def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tensor], batch_size: int = 32) -> float:
+def spliced_loss(
+    lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tensor], batch_size: int = 32, *,
+    mask: Tensor | None = None,
+) -> float:  # fmt: skip
     """Mean next-token cross-entropy (nats) with the activations at ``hook`` replaced by ``replace(activations)``.
 
-    ``replace`` gets ``(batch, ctx, d_model)`` and returns the same shape; ``lambda x: x`` gives the clean loss,
-    ``torch.zeros_like`` zero ablation. The mean is over all ``n_seq · (ctx - 1)`` predictions.
+    ``replace`` gets ``(batch, ctx, d_model)``, heads joined as in :func:`activations`, and returns the same shape;
+    ``lambda x: x`` gives the clean loss, ``torch.zeros_like`` zero ablation. The mean is over all ``n_seq · (ctx - 1)``
+    predictions, or with a ``mask`` over those of tokens that are no pads.
 
     >>> import torch
     >>> from helpers.lm import load_lm, load_tokens, spliced_loss
@@ -174,26 +192,32 @@ def spliced_loss(lm, tokens: Tensor, hook: str, replace: Callable[[Tensor], Tens
     _check(lm, tokens, hook)
     if tokens.shape[1] < 2:
         raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected at least two per sequence, to predict one")
+    mask = torch.ones_like(tokens, dtype=torch.bool) if (mask := _mask(lm, tokens, mask)) is None else mask
+    if not mask[:, 1:].any():
+        raise ValueError("mask leaves no token to predict; expected two in one sequence at least")
 
     def swap(value, hook):
-        new = replace(value)
-        if new.shape != value.shape:
-            raise ValueError(f"replace returned shape {tuple(new.shape)} for {tuple(value.shape)}; expected the same")
+        given = value.flatten(2)
+        new = replace(given)
+        if new.shape != given.shape:
+            raise ValueError(f"replace returned shape {tuple(new.shape)} for {tuple(given.shape)}; expected the same")
         if not new.isfinite().all():
             raise ValueError(f"replace returned values at {hook.name} that are NaN or infinite; expected finite ones")
-        return new.to(value.dtype)
+        return new.to(value.dtype).reshape(value.shape)
 
     total = 0.0
-    for part in tokens.split(batch_size):
+    for part, there in zip(tokens.split(batch_size), mask.split(batch_size), strict=True):
         part = part.long().to(lm.cfg.device)
         with torch.inference_mode():
             logits = lm.run_with_hooks(part, fwd_hooks=[(hook, swap)], return_type="logits")
-            total += cross_entropy(logits, part).sum().item()
-    return total / (tokens.shape[0] * (tokens.shape[1] - 1))
+            total += cross_entropy(logits, part, there).sum().item()
+    return total / int(mask[:, 1:].sum())
 
 
-def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
     """Each sequence's sum of next-token cross-entropies, nats, ``(batch,)``, from ``logits (batch, ctx, vocab)``.
+
+    With a ``mask (batch, ctx)`` of those tokens at which it is true.
 
     >>> import torch
     >>> from helpers.lm import cross_entropy
@@ -201,7 +225,12 @@ def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
     >>> even.exp().round().tolist()
     [100.0]
     """
-    losses = [F.cross_entropy(row[:-1].float(), t[1:], reduction="sum") for row, t in zip(logits, tokens, strict=True)]
+    if mask is not None:
+        tokens = tokens.masked_fill(~mask.to(tokens.device), IGNORED)
+    losses = [
+        F.cross_entropy(row[:-1].float(), t[1:], reduction="sum", ignore_index=IGNORED)
+        for row, t in zip(logits, tokens, strict=True)
+    ]
     return torch.stack(losses).double()
 
 
@@ -218,10 +247,31 @@ def _check(lm, tokens: Tensor, *hooks: str) -> None:
     if low < 0 or high >= lm.cfg.d_vocab:
         raise ValueError(f"tokens holds ids from {low} to {high}; expected 0 to {lm.cfg.d_vocab - 1}")
     for hook in hooks:
+        if str(hook).endswith(PAIRS):
+            raise ValueError(
+                f"hook={hook!r} holds a number for each pair of positions; expected one with a row for each"
+            )
         if hook not in lm.hook_dict:
             near = difflib.get_close_matches(str(hook), lm.hook_dict, n=3)
             known = ", ".join(near) or "one of lm.hook_dict"
             raise ValueError(f"hook={hook!r} is not in this model; did you mean {known}?")
+
+
+def _mask(lm, tokens: Tensor, mask) -> Tensor | None:
+    """``mask`` as ``(n_seq, ctx)`` bool, if pads lie behind the tokens, where no token sees them."""
+    if mask is None:
+        words = getattr(lm, "tokenizer", None)
+        pad, *others = (getattr(words, f"{kind}_token_id", None) for kind in ("pad", "bos", "eos", "unk"))
+        if pad is not None and pad not in others and bool((tokens == pad).any()):
+            raise ValueError(f"tokens holds the pad id {pad} and mask=None; expected a mask, false at pads")
+        return None
+    seen = torch.as_tensor(mask)
+    if seen.shape != tokens.shape or not ((seen == 0) | (seen == 1)).all():
+        raise ValueError(f"mask has shape {tuple(seen.shape)}, {seen.dtype}; expected {tuple(tokens.shape)} of 0 and 1")
+    seen = seen.bool()
+    if (seen[:, 1:] & ~seen[:, :-1]).any() or not seen[:, 0].all():
+        raise ValueError("mask has pads before tokens, which would move their positions; expected them behind")
+    return seen
 
 
 def _from_hub(bridge, name: str, device: str, dtype: torch.dtype):

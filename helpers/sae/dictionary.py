@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from ..checks import all_finite, finite, whole
+from ..checks import all_finite, finite, real, whole
 from .codes import Dense
 from .penalties import penalty
 
@@ -72,14 +72,13 @@ class SAE(nn.Module):
         return relu(z.pre)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes ``(…, d_sae)`` of ``x (…, d_model)``."""
-        _check_activations(x, self.d_model)
+        """Codes ``(…, d_sae)`` of ``x (…, d_model)``, in the dictionary's own dtype, whatever that of ``x``."""
+        x = self._taken("x", x, "d_model", self.d_model)
         return self.codes(Dense(self, x.reshape(-1, self.d_model))).reshape(*x.shape[:-1], self.d_sae)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Reconstructions ``(…, d_model)`` of ``codes (…, d_sae)``."""
-        if codes.shape[-1] != self.d_sae:
-            raise ValueError(f"codes has shape {tuple(codes.shape)}; expected (…, d_sae={self.d_sae})")
+        codes = self._taken("codes", codes, "d_sae", self.d_sae)
         return codes @ self.W_dec + self.b_dec
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,11 +93,11 @@ class SAE(nn.Module):
 
         Raises ``ValueError`` when ``x`` has another shape or holds NaN or infinity.
         """
+        x = self._taken("x", x, "d_model", self.d_model)
         if x.ndim != 2:
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (batch, d_model={self.d_model})")
         if not len(x):
             raise ValueError(f"x is empty, of shape {tuple(x.shape)}; expected at least one row")
-        _check_activations(x, self.d_model)
         z = view(self, x)
         f = self.codes(z)
         terms = self.terms(x, z, f)
@@ -142,11 +141,19 @@ class SAE(nn.Module):
         """The parameters in units of activations."""
         return [self.b_enc, self.b_dec]
 
+    def extra_repr(self) -> str:
+        hyper = {key: value for key, value in self.hyper.items() if key not in ("orthogonality", "penalty")}
+        if self.hyper["orthogonality"]:
+            hyper |= {"orthogonality": self.hyper["orthogonality"], "penalty": self.hyper["penalty"]}
+        sizes = {"d_model": self.d_model, "d_sae": self.d_sae}
+        return ", ".join(f"{key}={value}" for key, value in {**sizes, **hyper}.items())
 
-def _check_activations(x: Tensor, d_model: int) -> None:
-    if x.shape[-1] != d_model:
-        raise ValueError(f"x has shape {tuple(x.shape)}; expected (…, d_model={d_model})")
-    all_finite("x", x)
+    def _taken(self, name: str, x, last: str, width: int) -> Tensor:
+        """``x (…, width)`` as the dictionary computes with it: real, finite, of its dtype."""
+        x = real(name, x)
+        if x.ndim < 1 or x.shape[-1] != width:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (…, {last}={width})")
+        return all_finite(name, x.to(self.W_dec.dtype))
 
 
 def _checked(cls: type[SAE], d_model: int, d_sae: int, hyper: dict) -> dict:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from ..checks import all_finite, real
 from .dictionary import SAE
 
 
@@ -21,7 +22,7 @@ def l0(codes: Tensor) -> float:
     >>> l0(torch.tensor([[0.0, 2.0, 1.0], [0.0, 0.0, 3.0]]))
     1.5
     """
-    return (codes != 0).sum(-1).double().mean().item()
+    return (_codes(codes) != 0).sum(-1).double().mean().item()
 
 
 def fvu(x: Tensor, x_hat: Tensor) -> float:
@@ -33,8 +34,7 @@ def fvu(x: Tensor, x_hat: Tensor) -> float:
     >>> fvu(x, x), fvu(x, x / 2), fvu(x, torch.zeros_like(x))
     (0.0, 0.25, 1.0)
     """
-    _same(x, x_hat)
-    x, x_hat = x.double(), x_hat.double()
+    x, x_hat = _same(x, x_hat)
     spread = (x - x.mean(0)).pow(2).sum()
     if spread == 0:
         raise ValueError("x has no variance: all rows are equal, so the fraction unexplained is undefined")
@@ -52,8 +52,7 @@ def reconstruction_bias(x: Tensor, x_hat: Tensor) -> float:
     >>> round(reconstruction_bias(x, 0.8 * x), 6)
     0.8
     """
-    _same(x, x_hat)
-    x, x_hat = x.double(), x_hat.double()
+    x, x_hat = _same(x, x_hat)
     return (x_hat.pow(2).sum() / (x_hat * x).sum()).item()
 
 
@@ -65,6 +64,7 @@ def dead_fraction(codes: Tensor) -> float:
     >>> dead_fraction(torch.tensor([[0.0, 2.0, 1.0, 0.0], [0.0, 0.0, 3.0, 0.0]]))
     0.5
     """
+    codes = _codes(codes)
     return (~(codes != 0).reshape(-1, codes.shape[-1]).any(0)).double().mean().item()
 
 
@@ -90,10 +90,11 @@ def feature_recovery(W_dec: Tensor, features: Tensor) -> float:
     >>> round(feature_recovery(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.eye(2)), 6)  # cosines of 1 and 0.8
     0.9
     """
+    W_dec, features = (_rows(name, rows, 2) for name, rows in (("W_dec", W_dec), ("features", features)))
     if W_dec.shape[-1] != features.shape[-1]:
         raise ValueError(f"W_dec has shape {tuple(W_dec.shape)}, features {tuple(features.shape)}: d_model differs")
     unit = torch.nn.functional.normalize
-    return (unit(features.double(), dim=1) @ unit(W_dec.double(), dim=1).T).max(1).values.mean().item()
+    return (unit(features, dim=1) @ unit(W_dec, dim=1).T).max(1).values.mean().item()
 
 
 @torch.no_grad()
@@ -139,6 +140,21 @@ def evaluate(sae: SAE, batches: Iterable[Tensor]) -> dict[str, float]:
     }
 
 
-def _same(x: Tensor, x_hat: Tensor) -> None:
-    if x.shape != x_hat.shape or x.ndim != 2:
+def _rows(name: str, x, ndim: int | None = None) -> Tensor:
+    """``x`` in float64: finite, of ``ndim`` dimensions (or any from two on), none of size zero."""
+    x = real(name, x).detach()
+    if x.ndim < 2 or (ndim and x.ndim != ndim) or not x.numel():
+        lead = "n" if ndim else "…"
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected ({lead}, d) with at least one row and column")
+    return all_finite(name, x.double())
+
+
+def _codes(codes) -> Tensor:
+    return _rows("codes", codes)
+
+
+def _same(x, x_hat) -> tuple[Tensor, Tensor]:
+    x, x_hat = _rows("x", x, 2), _rows("x_hat", x_hat, 2)
+    if x.shape != x_hat.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, x_hat {tuple(x_hat.shape)}; expected equal (n, d_model)")
+    return x, x_hat

@@ -50,6 +50,9 @@ def train(
 ) -> pd.DataFrame:
     """Train ``sae`` in place and return its log: one row per logged step with every loss term, ``l0`` and ``lr``.
 
+    A dictionary in bfloat16 or float16 is trained in float32, checkpoints included, and rounded at the end: steps of
+    the size of the learning rate would be lost in half of the digits.
+
     Parameters
     ----------
     batches
@@ -86,7 +89,9 @@ def train(
         share(name, value)
     if clip is not None:
         finite("clip", clip, above=0)
-    generator = torch.Generator().manual_seed(seed)
+    generator, kind = torch.Generator().manual_seed(seed), sae.W_dec.dtype
+    if kind.itemsize < 4:
+        sae.float()
     trainable = {n: p for n, p in sae.named_parameters() if p.requires_grad}
     optimiser = torch.optim.Adam(trainable.values(), lr=lr, betas=betas, fused=True)
     identity = {
@@ -122,7 +127,7 @@ def train(
             rows.append({"step": step, **{k: v.item() for k, v in terms.items()}, "lr": group["lr"], **_glance(sae, x)})
         if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
             _checkpoint(Path(checkpoint), sae, optimiser, trainable, generator, identity, done, rows)
-    sae.eval()
+    sae.to(kind).eval()
     return pd.DataFrame(rows)
 
 

@@ -82,7 +82,8 @@ def test_a_row_is_never_its_own_neighbour():
         (torch.tensor([[1.0, 0], [0, 0], [0, 1]]), "row 1 is all zeros"),
         (torch.tensor([[1.0, 0], [float("nan"), 0]]), "row 1 holds NaN"),
         (torch.ones(4, 0), r"shape \(4, 0\)"),
-        (np.ones((4, 4), dtype=np.float32), "rows is a ndarray"),
+        (np.ones((4, 4), dtype=bool), "real numbers"),
+        ("abc", "real numbers"),
     ],
 )
 def test_rows_without_directions_are_refused(rows, message):
