@@ -9,7 +9,7 @@ BOOK   := _build/html/.built
 PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run lab artifacts bench colab publish clean
+.PHONY: help book test run lab artifacts status bench colab publish clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ lab: $(MODEL)  ## open the notebooks in JupyterLab
 
 artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small version)
 	$(PY) -m recipes --all $(if $(REDUCED),--reduced)
+
+status: $(MODEL)  ## run every notebook again, compare, and write down when it agreed and how long it took
+	$(PY) tools/status.py $(NOTEBOOKS)
 
 bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh
