@@ -9,7 +9,7 @@ BOOK   := _build/html/.built
 PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run lab artifacts status bench colab publish clean
+.PHONY: help book pdf test run lab artifacts status bench colab publish clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ book: $(BOOK)  ## build the site into _build/html (no model needed)
 $(BOOK): $(READY) $(PAGES)
 	$(BIN)/jupyter-book build . --all -n -W --keep-going
 	@touch $@
+
+pdf: $(BOOK)  ## the whole book as one file, _build/pdf/book.pdf (needs Chromium)
+	$(PY) tools/pdf.py
 
 test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compared
 	$(BIN)/ruff check .

@@ -30,14 +30,14 @@ PACKAGES = ("torch", "transformer-lens", "transformers", "numpy")
 THREADS = 2
 
 
-def known(path: Path = STATUS) -> dict[str, dict]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def known() -> dict[str, dict]:
+    return json.loads(STATUS.read_text(encoding="utf-8")) if STATUS.exists() else {}
 
 
-def write(entries: dict[str, dict], path: Path = STATUS) -> None:
-    temporary = path.with_suffix(".tmp")
+def write(entries: dict[str, dict]) -> None:
+    temporary = STATUS.with_suffix(".tmp")
     temporary.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    os.replace(temporary, STATUS)
 
 
 def entry(path: Path, seconds: float, load: float) -> dict:

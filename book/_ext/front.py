@@ -152,18 +152,24 @@ def describe_page(app, doctree) -> None:
 
 
 def show_card(app, pagename, templatename, context, doctree) -> None:
-    """The picture that a shared link shows: the chapter's answer."""
-    for thread in chapters.threads():
-        if pagename == f"notebooks/{thread.notebook}" and (told := chapters.chapter(thread.path)).card:
-            path = Path(app.outdir) / "_static" / "cards" / f"{thread.notebook}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(card(told.card))
-            site = app.config.ogp_site_url or context["pathto"]("", resource=True)
-            about = {"image": f"{site.rstrip('/')}/_static/cards/{path.name}", "image:alt": told.alt}
-            about |= {"image:width": CARD[0], "image:height": CARD[1]}
-            tags = [f'<meta property="og:{name}" content="{escape(str(said))}">' for name, said in about.items()]
-            tags.append('<meta name="twitter:card" content="summary_large_image">')
-            context["metatags"] = context.get("metatags", "") + "\n".join(tags) + "\n"
+    """The picture that a shared link shows: the chapter's answer; of another page the first chapter's."""
+    drawn = {
+        t.notebook: told for t in chapters.threads() if t.path.exists() and (told := chapters.chapter(t.path)).card
+    }
+    name = pagename.removeprefix("notebooks/")
+    name = name if name in drawn else next(iter(drawn), None)
+    if name is None:
+        return
+    path = Path(app.outdir) / "_static" / "cards" / f"{name}.png"
+    if path.stem == pagename.removeprefix("notebooks/") or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(card(drawn[name].card))
+    site = app.config.ogp_site_url or context["content_root"]
+    about = {"image": f"{site.rstrip('/')}/_static/cards/{path.name}", "image:alt": drawn[name].alt}
+    about |= {"image:width": CARD[0], "image:height": CARD[1]}
+    tags = [f'<meta property="og:{name}" content="{escape(str(said))}">' for name, said in about.items()]
+    tags.append('<meta name="twitter:card" content="summary_large_image">')
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags) + "\n"
 
 
 def card(png: bytes) -> bytes:
