@@ -46,7 +46,8 @@ def test_no_page_links_to_the_old_address(small):
 
 
 def test_the_search_leads_to_the_root_and_not_to_the_old_address(visit):
-    tab = visit("search.html?q=small")
+    tab = visit("search.html")
+    tab.goto(f"{tab.url}?q=small")
     tab.locator("#search-results li a").first.wait_for()
     found = [one.get_attribute("href").split("?")[0] for one in tab.locator("#search-results li a").all()]
     assert any(address.split("#")[0].endswith("index.html") for address in found)
@@ -62,7 +63,7 @@ def test_every_page_has_a_language_one_title_and_a_description_of_its_own(small)
         half = [part.strip() for part in re.split("&#8212;| - ", title)]
         assert len(set(half)) == len(half), f"{page.name}: {title}"
         (description,) = said(head, r'<meta name="description" content="([^"]+)"')
-        assert 20 <= len(description) <= 300 and not re.search(r"[\\`$]|\{\w+\}", description), description
+        assert 10 <= len(description) <= 300 and not re.search(r"[\\`$]|\{\w+\}", description), description
         assert description not in seen, f"{page} and {seen[description]}"
         seen[description] = page
         if said(head, 'property="og:title"'):
