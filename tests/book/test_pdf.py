@@ -66,7 +66,7 @@ def test_every_page_of_the_book_is_in_it_with_a_bookmark_where_it_begins(printed
     ]
     pages = texts(printed)
     for title, page in bookmarks(printed):
-        assert pages[page].startswith(title)
+        assert title in pages[page][:80]
     assert len({page for _, page in bookmarks(printed)}) == len(titles)
 
 
