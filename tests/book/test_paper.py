@@ -87,3 +87,12 @@ def test_of_what_stands_behind_a_number_only_the_interval_is_printed(paper):
     assert "9 to 13 of 16" in text
     for junk in ("How it was computed", "95%, over words", "In the glossary", "In the references", "If there were"):
         assert junk not in text
+    assert ") ." not in text and "(−0.10 to 0.05 nats)." in text
+
+
+def test_the_table_of_verdicts_fits_the_sheet(paper):
+    tab = paper("book/verdicts.html", viewport={"width": 640, "height": 900})  # of A4 between its margins
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 640
+    assert tab.locator("th").last.evaluate("e => e.getBoundingClientRect().right") <= 640
+    after = "e => getComputedStyle(e, '::after').content"
+    assert not [one for one in tab.locator("th button").all() if one.evaluate(after) != "none"]
