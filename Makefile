@@ -6,10 +6,10 @@ PY     := $(BIN)/python
 READY  := $(VENV)/.ready
 MODEL  := $(VENV)/.model
 BOOK   := _build/html/.built
-PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run lab artifacts bench colab publish thread clean
+.PHONY: help book pdf test run lab artifacts status bench colab publish thread clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ $(BOOK): $(READY) $(PAGES)
 	$(BIN)/jupyter-book build . --all -n -W --keep-going
 	@touch $@
 
+pdf: $(BOOK)  ## the whole book as one file, _build/pdf/book.pdf (needs Chromium)
+	$(PY) tools/pdf.py
+
 test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compared
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +51,9 @@ lab: $(MODEL)  ## open the notebooks in JupyterLab
 
 artifacts: $(MODEL)  ## repeat the long computations (REDUCED=1 for a small version)
 	$(PY) -m recipes --all $(if $(REDUCED),--reduced)
+
+status: $(MODEL)  ## run every notebook again, compare, and write down when it agreed and how long it took
+	$(PY) tools/status.py $(NOTEBOOKS)
 
 bench: $(MODEL)  ## compare with other libraries, side by side
 	bash benchmarks/peers.sh

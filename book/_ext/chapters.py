@@ -42,6 +42,10 @@ class Thread(NamedTuple):
     notebook: str
     title: str
     question: str
+    held_against: str = ""
+    second_model: str = "none"
+    seeds: int = 0
+    seeds_in: str = "text"
 
     @property
     def path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from PIL import Image
 
+SORT = Path(__file__).with_name("sort.js")
 ANSWERS = "_answers"  # beside the pages, made anew by every build
 CARD = (1200, 630)  # what sites ask for that show shared links
 MARGIN = 30
@@ -30,7 +32,7 @@ class Threads(Directive):
             told = chapters.chapter(thread.path) if thread.path.exists() else None
             picture = bool(told and told.answer and "words" not in self.options)
             card = nodes.container(classes=["thread-card"] + ([] if picture else ["plain"]))
-            page = f"../notebooks/{thread.notebook}"
+            page = f"notebooks/{thread.notebook}"
             if picture:
                 frame = nodes.container(classes=["thread-picture"])
                 image = nodes.image(uri=f"{ANSWERS}/{thread.notebook}.{told.answer[0]}", alt=told.alt)
@@ -52,11 +54,75 @@ class Threads(Directive):
         return [cards]
 
 
+COLUMNS = ("Thread", "Answer", "Sentence", "Held against", "Second model", "Seeds", "Core minutes")
+
+
+class VerdictTable(Directive):
+    """One row a thread: stance, sentence, what it was held against, on what it rests, what it costs to run again.
+
+    A table as it stands; where scripts run, ``sort.js`` makes buttons of the heads of columns.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        rows = [self.row(thread) for thread in chapters.threads()]
+        table = plain_table(COLUMNS, rows, ["sortable", "verdict-table"])
+        return [table, nodes.raw("", f"<script>\n{SORT.read_text(encoding='utf-8')}</script>", format="html")]
+
+    def row(self, thread) -> list[list[nodes.Node]]:
+        told = chapters.chapter(thread.path) if thread.path.exists() else None
+        name = nodes.Text(f"{thread.number} · {thread.title}")
+        if not told:
+            return [[name], [nodes.Text("open")], *[[nodes.Text("–")]] * 5]
+        said = self.state.inline_text(told.sentence, self.lineno)[0] if told.stance else [nodes.Text(told.verdict)]
+        minutes = f"{core_minutes(thread.number):.0f}"
+        facts = (thread.held_against or "–", thread.second_model, str(thread.seeds or "–"), minutes)
+        return [
+            [link(f"notebooks/{thread.notebook}", name)],
+            [nodes.strong(text=told.stance) if told.stance else nodes.Text("–")],
+            said,
+            *[[nodes.Text(fact)] for fact in facts],
+        ]
+
+
+def core_minutes(number: int) -> float:
+    """Minutes of one core that a chapter's shipped tables take to make again, as the recipes' registry says."""
+    path = chapters.ROOT / "recipes" / "registry.py"
+    total = 0.0
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Recipe":
+            chapter, minutes = call.args[1].value, call.args[3].value
+            shipped = all(word.arg != "shipped" or word.value.value for word in call.keywords)
+            total += minutes if shipped and str(number) in chapter.split(", ") else 0
+    return total
+
+
+def plain_table(heads: tuple[str, ...], rows: list[list[list[nodes.Node]]], classes: list[str]) -> nodes.table:
+    """A table whose cells know their column, so that a narrow screen can name it."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in heads), cols=len(heads))
+    head = nodes.row("", *(nodes.entry("", nodes.paragraph(text=name)) for name in heads))
+    body = nodes.tbody()
+    for cells in rows:
+        entries = [
+            nodes.entry("", nodes.paragraph("", "", *content), classes=[f"col-{chapters.slug(name)}"])
+            for name, content in zip(heads, cells, strict=True)
+        ]
+        body += nodes.row("", *entries)
+    group += [nodes.thead("", head), body]
+    return nodes.table("", group, classes=classes)
+
+
 def link(page: str, content: nodes.Node) -> nodes.reference:
     """A link to a page around anything: references of Sphinx's own keep the words only."""
-    made = nodes.reference("", "", refuri=f"{page}.html", internal=True)
+    made = nodes.reference("", "", refuri="", internal=True, page=page)
     made += content
     return made
+
+
+def place_links(app, doctree, docname) -> None:
+    """Write the addresses of linked pages, now that it is known where this page lies."""
+    for made in doctree.findall(nodes.reference):
+        if "page" in made:
+            made["refuri"] = app.builder.get_relative_uri(docname, made["page"])
 
 
 def paragraph(content: nodes.Node, *classes: str) -> nodes.paragraph:
@@ -82,22 +148,28 @@ def describe_page(app, doctree) -> None:
     name = app.env.docname.removeprefix("notebooks/")
     for thread in chapters.threads():
         if thread.notebook == name and (told := chapters.chapter(thread.path)).stance:
-            app.env.metadata[app.env.docname]["og:description"] = f"{told.stance}. {told.plain}"
+            app.env.metadata[app.env.docname]["og:description"] = f"{told.stance}. {told.plain}".replace("`", "")
 
 
 def show_card(app, pagename, templatename, context, doctree) -> None:
-    """The picture that a shared link shows: the chapter's answer."""
-    for thread in chapters.threads():
-        if pagename == f"notebooks/{thread.notebook}" and (told := chapters.chapter(thread.path)).card:
-            path = Path(app.outdir) / "_static" / "cards" / f"{thread.notebook}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(card(told.card))
-            site = app.config.ogp_site_url or context["pathto"]("", resource=True)
-            about = {"image": f"{site.rstrip('/')}/_static/cards/{path.name}", "image:alt": told.alt}
-            about |= {"image:width": CARD[0], "image:height": CARD[1]}
-            tags = [f'<meta property="og:{name}" content="{escape(str(said))}">' for name, said in about.items()]
-            tags.append('<meta name="twitter:card" content="summary_large_image">')
-            context["metatags"] = context.get("metatags", "") + "\n".join(tags) + "\n"
+    """The picture that a shared link shows: the chapter's answer; of another page the first chapter's."""
+    drawn = {
+        t.notebook: told for t in chapters.threads() if t.path.exists() and (told := chapters.chapter(t.path)).card
+    }
+    name = pagename.removeprefix("notebooks/")
+    name = name if name in drawn else next(iter(drawn), None)
+    if name is None:
+        return
+    path = Path(app.outdir) / "_static" / "cards" / f"{name}.png"
+    if path.stem == pagename.removeprefix("notebooks/") or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(card(drawn[name].card))
+    site = app.config.ogp_site_url or context["content_root"]
+    about = {"image": f"{site.rstrip('/')}/_static/cards/{path.name}", "image:alt": drawn[name].alt}
+    about |= {"image:width": CARD[0], "image:height": CARD[1]}
+    tags = [f'<meta property="og:{name}" content="{escape(str(said))}">' for name, said in about.items()]
+    tags.append('<meta name="twitter:card" content="summary_large_image">')
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags) + "\n"
 
 
 def card(png: bytes) -> bytes:
@@ -114,7 +186,9 @@ def card(png: bytes) -> bytes:
 
 def setup(app) -> dict:
     app.add_directive("threads", Threads)
+    app.add_directive("verdict-table", VerdictTable)
     app.connect("builder-inited", write_answers)
     app.connect("doctree-read", describe_page)
+    app.connect("doctree-resolved", place_links)
     app.connect("html-page-context", show_card)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

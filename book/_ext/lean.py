@@ -78,14 +78,24 @@ def trim(app, exception) -> None:
         script.write_text(re.sub(r"\n//# sourceMappingURL=\S+\s*$", "\n", text), encoding="utf-8")
 
 
-def mend_bibliography(app, exception) -> None:
-    """docutils gives references a role that ARIA has since withdrawn; make them items of their list."""
+FIRST_FONTS = ("serif-400-normal", "sans-400-normal", "sans-600-normal")
+MENDED = {
+    # docutils gives references a role that ARIA has since withdrawn; make them items of their list
+    'role="doc-biblioentry"': 'role="listitem"',
+    # folded code says to the eye that it is code: let it say so to the ear
+    '<summary aria-label="Toggle hidden content">': "<summary>",
+}
+
+
+def mend_roles(app, exception) -> None:
     if exception or app.builder.name != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        if 'role="doc-biblioentry"' in text:
-            page.write_text(text.replace('role="doc-biblioentry"', 'role="listitem"'), encoding="utf-8")
+        before = text = page.read_text(encoding="utf-8")
+        for old, new in MENDED.items():
+            text = text.replace(old, new)
+        if text != before:
+            page.write_text(text, encoding="utf-8")
 
 
 def quoting_pages(app, env, added, changed, removed):
@@ -104,11 +114,15 @@ def drop_unused(app, pagename, templatename, context, doctree) -> None:
 
     for key in ("script_files", "css_files"):
         context[key] = [asset for asset in context.get(key, []) if used(asset)]
+    for name in FIRST_FONTS:  # known before the styles are read, so that words do not move when they arrive
+        place = context["pathto"](f"_static/fonts/{name}.woff2", resource=True)
+        tag = f'<link rel="preload" as="font" type="font/woff2" href="{place}" crossorigin />\n'
+        context["metatags"] = context.get("metatags", "") + tag
 
 
 def setup(app):
     app.connect("html-page-context", drop_unused, priority=900)
     app.connect("env-get-outdated", quoting_pages)
     app.connect("build-finished", trim, priority=900)
-    app.connect("build-finished", mend_bibliography)
+    app.connect("build-finished", mend_roles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

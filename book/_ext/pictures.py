@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 IMAGE = re.compile(r'(<a [^>]*>\s*)?<img ([^>]*?)src="((?:\.\./)*_images/[^"]+)"([^>]*)>')
+LOGO = re.compile(r'<img src="((?:\.\./)*_static/[^"]+)"(?![^>]*width=)')
 SVG = re.compile(
     r'<svg[^>]* width="([\d.]+)pt"[^>]* height="([\d.]+)pt"|<svg[^>]* height="([\d.]+)pt"[^>]* width="([\d.]+)pt"'
 )
@@ -38,9 +39,10 @@ def pack_pictures(app, exception) -> None:
 def size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels of the page; None for a kind that is not known."""
     if path.suffix == ".svg":
-        found = SVG.search(path.read_text(encoding="utf-8")[:2000])
-        if not found:
-            return None
+        start = path.read_text(encoding="utf-8")[:2000]
+        if not (found := SVG.search(start)):
+            box = re.search(r'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"', start)
+            return (round(float(box[1])), round(float(box[2]))) if box else None
         width, height = (found[1], found[2]) if found[1] else (found[4], found[3])
         return round(float(width) * 4 / 3), round(float(height) * 4 / 3)
     if path.suffix == ".png":
@@ -63,8 +65,12 @@ def place_pictures(app, exception) -> None:
             image = f'<img {before}src="{source}"{after}>'
             return link + image if link else f'<a class="enlarge" href="{source}">{image}</a>'
 
+        def sized(match: re.Match, page=page) -> str:
+            known = size((page.parent / match[1]).resolve())
+            return match[0] + (f' width="{known[0]}" height="{known[1]}"' if known else "")
+
         text = page.read_text(encoding="utf-8")
-        new = IMAGE.sub(placed, text)
+        new = LOGO.sub(sized, IMAGE.sub(placed, text))
         if new != text:
             page.write_text(new, encoding="utf-8")
 

@@ -117,7 +117,7 @@ def resolve(app, doctree, docname) -> None:
     index, here = app.told_index, docname
     cited = {c.key: c for c in app.env.get_domain("cite").citations}
     terms = {slug(name): at for (kind, name), at in app.env.get_domain("std").objects.items() if kind == "term"}
-    for i, node in enumerate(list(doctree.findall(told))):
+    for place, node in enumerate(list(doctree.findall(told))):
         kind, key = node["kind"], node["key"]
         said, words = node.astext(), []
         if kind == "number":
@@ -135,10 +135,11 @@ def resolve(app, doctree, docname) -> None:
         else:
             words, way = [("covers", index["term"][key][1])], "In the glossary"
             target = uri(app, here, *terms[key])
-        more = "".join(f'<span class="{name}">{html.escape(text)}</span> ' for name, text in words if text)
-        link = f'<a href="{html.escape(target)}" aria-describedby="told-{i}">{html.escape(said)}</a>'
-        more = f'{more}<span class="way">{way}</span>'
-        note = f'<span class="told-more" id="told-{i}" role="tooltip">{more}</span>'
+        spoken = [*((name, text) for name, text in words if text), ("way", way)]
+        spans = [f'<span class="{name}"> {html.escape(text)}</span>' for name, text in spoken]
+        more = "".join(spans).replace("> ", ">", 1)  # spaces within, or one would stand alone on paper
+        link = f'<a href="{html.escape(target)}" aria-describedby="told-{place}">{html.escape(said)}</a>'
+        note = f'<span class="told-more" id="told-{place}" role="tooltip">{more}</span>'
         raw = f'<span class="told {kind}">{link}{note}</span>'
         node.replace_self(nodes.raw("", raw, format="html") if app.builder.format == "html" else nodes.Text(said))
 

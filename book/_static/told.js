@@ -39,5 +39,11 @@
     cell?.querySelectorAll("details").forEach((fold) => (fold.open = true));
   };
   on("hashchange", reveal);
+  const unfold = new Set(); // on paper nothing is folded but code
+  on("beforeprint", () => document.querySelectorAll(".bd-article details:not(.hide, [open])").forEach((fold) => {
+    unfold.add(fold);
+    fold.open = true;
+  }));
+  on("afterprint", () => (unfold.forEach((fold) => (fold.open = false)), unfold.clear()));
   reveal();
 })();

@@ -1,9 +1,20 @@
-"""The small book, built once for all tests that look at it."""
+"""The book and the small book, built once for all tests that look at them."""
 
+import functools
+import http.server
 import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
+import publish
 import pytest
 import small_book
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +27,16 @@ def small(tmp_path_factory, four):
     folder = small_book.write(tmp_path_factory.mktemp("small"), four)
     status, said = small_book.build(folder)
     assert status == 0, said
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory, four):
+    """The small book with an address stamped in, as publishing does it."""
+    folder = small_book.write(tmp_path_factory.mktemp("published"), four)
+    publish.stamp_config(folder / "_config.yml", "https://github.com/you/book")
+    status, warned = small_book.build(folder)
+    assert status == 0, warned
     return folder / "_build" / "html"
 
 
@@ -32,3 +53,38 @@ def visit(browser, small):
     yield open_
     for context in contexts:
         context.close()
+
+
+def sources() -> list[Path]:
+    found = [ROOT / name for name in ("_config.yml", "_toc.yml", "CITATION.cff", "recipes/registry.py")]
+    for folder in ("book", "notebooks", "helpers"):
+        found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    return found
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built site: as it is if it is newer than its sources, else built first."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "_build" / "site.lock"):
+        stamp = SITE / ".built"
+        if not stamp.exists() or stamp.stat().st_mtime < max(p.stat().st_mtime for p in sources()):
+            command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "-n", "-W", "--keep-going"]
+            result = subprocess.run(command, capture_output=True, text=True)
+            said = result.stdout + result.stderr
+            warnings = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
+            assert result.returncode == 0, "\n".join(warnings) or said[-2000:]
+            stamp.touch()
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()

@@ -117,10 +117,35 @@ INDEX = """\
 ```
 
 Over all, [11 of 16](#ch04_back) words come back, for [110](#ch04_words).
+
+## Cite this
+
+```{cite-this}
+```
+"""
+
+VERDICTS = """\
+# Verdicts
+
+All answers in one table.
+
+```{verdict-table}
+```
+"""
+
+STATUS = """\
+{"04_values": {"seconds": 61, "load": 0.2, "checked": "2030-01-02", "cells": "none", "versions": {"Python": "3.11.0"}}}
+"""
+
+CHANGES = """\
+- {date: 2030-01-02, title: Chapter 5 <&>, page: notebooks/05_older, text: Told again & again.}
+- {date: 2030-01-01, title: Chapter 4, page: notebooks/04_values, text: New.}
 """
 
 GLOSSARY = """\
 # Glossary
+
+Two words of this book.
 
 :::{glossary}
 dead feature
@@ -132,7 +157,7 @@ shrinkage
 """
 
 THREADS = """\
-- {number: 4, title: Values, notebook: 04_values, question: "Do the old values do it?"}
+- {number: 4, title: Values, notebook: 04_values, question: "Do the old values do it?", held_against: chance, seeds: 12}
 - {number: 5, title: An older one, notebook: 05_older, question: "Does it still work?"}
 - {number: 6, title: Open, notebook: 06_open, question: "And this?"}
 """
@@ -155,6 +180,8 @@ chapters:
   - file: book/verdicts
   - file: book/glossary
   - file: book/references
+  - file: book/status
+  - file: book/changes
 """
 
 
@@ -203,11 +230,15 @@ def write(folder: Path, four: nbformat.NotebookNode) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "book").glob("_*/"):
         shutil.copytree(path, folder / "book" / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "_config.yml", folder)
+    for name in ("_config.yml", "CITATION.cff", "recipes/registry.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
     (folder / "_toc.yml").write_text(TOC)
     (folder / "README.md").write_text("# Small\n\nIt is [old](#ch04_words).\n")
-    pages = {"index.md": INDEX, "verdicts.md": "# Verdicts\n\n```{threads}\n:words:\n```\n", "glossary.md": GLOSSARY}
+    pages = {"index.md": INDEX, "verdicts.md": VERDICTS, "glossary.md": GLOSSARY}
     pages |= {"references.md": "# References\n\n```{bibliography}\n:style: plain\n:all:\n```\n"}
+    pages |= {"status.md": "# Status\n\nWhen it agreed.\n\n```{status}\n```\n", "status.json": STATUS}
+    pages |= {"changes.md": "# Changes\n\nWhat is new in it.\n\n```{changes}\n```\n", "changes.yml": CHANGES}
     for name, text in {**pages, "threads.yml": THREADS, "references.bib": BIB}.items():
         (folder / "book" / name).write_text(text, encoding="utf-8")
     nbformat.write(four, folder / "notebooks" / "04_values.ipynb")

@@ -47,7 +47,7 @@ def test_a_cell_that_publishes_numbers_prints_none_on_the_page_and_carries_their
 
 
 def test_a_number_on_another_page_leads_to_its_cell_and_opens_the_code(visit):
-    page = visit("book/index.html")
+    page = visit("index.html")
     page.locator("article > section > p .told a", has_text="11 of 16").press("Enter")
     page.wait_for_url("**/notebooks/04_values.html#ch04_back")
     assert page.locator("#ch04_back pre").is_visible()
@@ -114,11 +114,11 @@ def test_the_older_notation_works_beside_it(visit):
 
 
 def test_the_front_page_and_the_verdicts_fall_back(visit):
-    for name in ("book/index.html", "book/verdicts.html"):
-        text = visit(name).locator(".thread-list").inner_text()
-        assert "No. Old values bring back 11 of 16" in text and "It is as it was, 12% of it." in text
-        assert "And this?" in text and "open" in text
-    assert visit("book/index.html").locator(".thread-list img").count() == 1
+    for name, place in (("index.html", ".thread-list"), ("book/verdicts.html", ".verdict-table")):
+        text = visit(name).locator(place).inner_text()
+        assert "Old values bring back 11 of 16" in text and "It is as it was, 12% of it." in text and "open" in text
+    assert "And this?" in visit("index.html").locator(".thread-list").inner_text()
+    assert visit("index.html").locator(".thread-list img").count() == 1
 
 
 def test_a_shared_link_shows_sentence_and_picture(small):
@@ -130,7 +130,9 @@ def test_a_shared_link_shows_sentence_and_picture(small):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["notebooks/04_values.html", "notebooks/05_older.html", "book/index.html"])
+@pytest.mark.parametrize(
+    "name", ["notebooks/04_values.html", "notebooks/05_older.html", "index.html", "book/verdicts.html"]
+)
 def test_every_page_fits_a_phone_and_reads_in_light_and_dark(visit, name, scheme):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -3,17 +3,12 @@
 Skipped with a reason where there is no browser, except where ``CI`` is set: there it fails.
 """
 
-import functools
 import gzip
-import http.server
-import subprocess
-import sys
-import threading
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -29,42 +24,19 @@ THEME_BASELINE = {
 END_FADES = """document.getAnimations()
     .filter(one => one.effect.getComputedTiming().endTime < Infinity).forEach(one => one.finish())"""
 
+# How far what is seen has moved while the page arrived, in the browser's own measure; .1 is called good.
+SHIFTS = """window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach(one => shifts.push(
+    [one.value, one.sources.map(s => `${s.node?.nodeName}.${s.node?.className ?? ''}`).join(' ')])))
+    .observe({type: 'layout-shift', buffered: true})"""
+SHIFT = 0.05
+
+# What can be scrolled sideways and holds nothing that takes the focus.
+UNREACHED = """[...document.querySelectorAll('.bd-article *')].filter(e => e.scrollWidth > e.clientWidth + 1
+    && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
+    && !e.matches('[tabindex]') && !e.querySelector('[tabindex], a[href], button, input, summary'))
+    .map(e => `${e.nodeName}.${e.className}`)"""
+
 pytestmark = pytest.mark.browser
-
-
-def sources() -> list[Path]:
-    found = [ROOT / "_config.yml", ROOT / "_toc.yml"]
-    for folder in ("book", "notebooks", "helpers"):
-        found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    return found
-
-
-@pytest.fixture(scope="session")
-def site():
-    """The built site: as it is if it is newer than its sources, else built first."""
-    (ROOT / "_build").mkdir(exist_ok=True)
-    with FileLock(ROOT / "_build" / "site.lock"):
-        stamp = SITE / ".built"
-        if not stamp.exists() or stamp.stat().st_mtime < max(p.stat().st_mtime for p in sources()):
-            command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "-n", "-W", "--keep-going"]
-            result = subprocess.run(command, capture_output=True, text=True)
-            said = result.stdout + result.stderr
-            warnings = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
-            assert result.returncode == 0, "\n".join(warnings) or said[-2000:]
-            stamp.touch()
-    return SITE
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 class Visit:
@@ -75,6 +47,7 @@ class Visit:
         self.page = self.context.new_page()
         self.home = urlsplit(url).netloc
         self.elsewhere, self.failed, self.errors, self.bodies = [], [], [], {}
+        self.page.add_init_script(SHIFTS)
         self.page.route("**/*", self._gate)
         self.page.on("requestfailed", lambda request: self.failed.append(request.url))
         self.page.on("response", self._response)
@@ -98,6 +71,11 @@ class Visit:
             self.failed.append(f"{response.status} {response.url}")
         elif response.url.startswith("http"):
             self.bodies[response.url.split("?")[0]] = response
+
+    def shifts(self) -> list:
+        """What moved and how far, if all together it is too far."""
+        found = self.page.evaluate("shifts")
+        return found if sum(value for value, _ in found) > SHIFT else []
 
     def weight(self) -> dict[str, int]:
         """Bytes per file, as a server that compresses text would send them."""
@@ -126,21 +104,22 @@ def chapters():
 
 
 def reading_pages():
-    return [f"book/{path.stem}.html" for path in sorted((ROOT / "book").glob("*.md"))] + chapters()
+    others = [path.stem for path in sorted((ROOT / "book").glob("*.md")) if path.stem != "index"]
+    return ["index.html", *(f"book/{name}.html" for name in others), *chapters()]
 
 
 def test_no_page_asks_another_host_and_no_request_fails(browser, address, site):
-    assert len(pages()) >= len(reading_pages())
+    assert set(reading_pages()) <= set(pages())
     for name in pages():
         with Visit(browser, f"{address}/{name}") as visit:
             assert not visit.elsewhere, f"{name}: {visit.elsewhere}"
             assert not visit.failed, f"{name}: {visit.failed}"
             assert not visit.errors, f"{name}: {visit.errors}"
+            assert not visit.shifts(), f"{name}: {visit.shifts()}"
 
 
-def test_the_root_leads_to_the_front_page_with_the_first_verdict(browser, address):
-    with Visit(browser, f"{address}/index.html") as visit:
-        visit.page.wait_for_url("**/book/index.html")
+def test_the_root_is_the_front_page_with_the_first_verdict(browser, address):
+    with Visit(browser, f"{address}/") as visit:
         answers = visit.page.locator(".thread-card :is(.opening, .thread-verdict)").all_inner_texts()
         assert len(answers) >= 7 and any(c.isdigit() for c in answers[0]), answers
 
@@ -156,6 +135,29 @@ def test_formulas_are_typeset(browser, address):
 def test_nothing_is_wider_than_a_phone(browser, address, name):
     with Visit(browser, f"{address}/{name}", width=375) as visit:
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert not visit.page.evaluate(UNREACHED), "scrolls, and no key reaches it"
+        assert not visit.shifts()
+
+
+def test_every_picture_has_its_size_before_it_arrives(site):
+    for name in pages():
+        for picture in re.findall(r"<img\b[^>]*>", (site / name).read_text(encoding="utf-8")):
+            assert re.search(r'\bwidth="\d+"', picture) and re.search(r'\bheight="\d+"', picture), (name, picture[:200])
+
+
+def test_a_fold_of_code_says_to_the_ear_what_it_says_to_the_eye(browser, address, site):
+    assert not [name for name in pages() if "<summary aria-label" in (site / name).read_text(encoding="utf-8")]
+    with Visit(browser, f"{address}/{chapters()[0]}") as visit:
+        assert visit.page.get_by_text("Show the code").first.is_visible()
+
+
+def test_descriptions_hold_no_marks_and_differ(site):
+    found = {}
+    for name in pages():
+        text = (site / name).read_text(encoding="utf-8").split("</head>")[0]
+        said = re.findall(r'<meta (?:name="|property="og:)description" content="([^"]*)"', text)
+        assert said and not any(re.search(r"[\\`$]|\]\(", one) for one in said), (name, said)
+        assert found.setdefault(said[0], name) == name, said[0]
 
 
 @pytest.mark.parametrize("name", reading_pages())

@@ -107,7 +107,7 @@ def test_a_chapter_opens_with_its_stance(visit):
 
 
 def test_the_front_page_takes_picture_stance_and_sentence(visit):
-    tab = visit("book/index.html")
+    tab = visit("index.html")
     card = tab.locator(".thread-card").first
     assert card.locator("img").evaluate("e => e.naturalWidth") > 0
     assert card.locator("img").get_attribute("alt") == "Bars of what comes back, fig-ch04-answer"
