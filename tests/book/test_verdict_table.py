@@ -10,7 +10,7 @@ import pytest
 from recipes.registry import RECIPES
 
 WRITTEN = [thread for thread in chapters.threads() if thread.path.exists()]
-COUNTS = {1: "one"}
+COUNTS, FIRST = {1: "one"}, "smollm2-135m"
 
 
 def recipes(thread):
@@ -36,8 +36,8 @@ class TestFacts:
             assert word in text, word
 
     def test_a_second_model_is_named_where_its_tables_hold_one(self, thread):
-        held = {model for table in tables(thread).values() if "model" in table for model in table["model"]}
-        assert (thread.second_model != "none") == (len(held) > 1)
+        held = {model for table in tables(thread).values() if "model" in table for model in table["model"]} - {FIRST}
+        assert (thread.second_model != "none") == bool(held)
         if held:
             assert any(re.sub(r"\W", "", thread.second_model.lower()) == re.sub(r"\W", "", name) for name in held)
             assert thread.second_model in prose(thread)
@@ -50,7 +50,8 @@ class TestFacts:
 
     def test_minutes_are_those_of_the_registry(self, thread):
         minutes = sum(recipe.minutes for recipe in recipes(thread) if recipe.shipped)
-        assert front.core_minutes(thread.number) == pytest.approx(minutes) and minutes > 0
+        assert front.core_minutes(thread.number) == pytest.approx(minutes)
+        assert minutes > 0 or not recipes(thread)
 
 
 @pytest.fixture
