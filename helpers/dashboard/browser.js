@@ -172,7 +172,7 @@
   const texts = (part) => {
     const heads = [
       ["Strongest", part.top],
-      ["One from each quarter", part.groups.flatMap((group) => group.slice(2))],
+      ["One from each quarter", part.quarters],
       ["At random", part.random],
     ];
     return heads.filter(([, lines]) => lines.length).flatMap(([head, lines]) => [

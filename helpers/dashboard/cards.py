@@ -9,7 +9,7 @@ from itertools import groupby
 from ..checks import one_of, whole
 from ..evidence import plain
 from .collected import Collected
-from .records import bin_range, record
+from .records import Reader, bin_range
 from .words import Words
 
 STYLE = (files(__package__) / "card.css").read_text(encoding="utf-8")
@@ -51,7 +51,8 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     True
     """
     site = found[one_of("hook", hook, found.sites)]
-    r = record(found, hook, whole("feature", feature, 0, site.d_sae - 1), Words.of(words))
+    f = whole("feature", feature, 0, site.d_sae - 1)
+    (r,) = Reader(found, Words.of(words)).records(hook, range(f, f + 1))
     count, places = sum(s["count"] for s in r["sets"]), int(site.positions.sum())
     hooks = list(found.sites)
     parts = [
@@ -120,10 +121,9 @@ def _fact(name: str, number: str, note: str) -> str:
 
 
 def _texts(part: dict) -> str:
-    quarters = [context for _, _, *contexts in part["groups"] for context in contexts]
-    heads = ("Strongest", part["top"]), ("One from each quarter", quarters), ("At random", part["random"])
+    heads = ("Strongest", "top"), ("One from each quarter", "quarters"), ("At random", "random")
     return "".join(
-        f'<h4>{head}</h4><ol class="lines">{"".join(map(_line, lines))}</ol>' for head, lines in heads if lines
+        f'<h4>{head}</h4><ol class="lines">{"".join(map(_line, part[key]))}</ol>' for head, key in heads if part[key]
     )
 
 

@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -22,11 +23,12 @@ from .cards import STYLE
 from .collected import BINS, Collected, bin_edges
 from .collecting import collect
 from .names import name_features
-from .records import digits, named, peak_tokens, record
+from .records import Reader, digits
 from .words import Words
 
 SHARD = 64
 MARK = '<meta name="generator" content="open-threads feature browser">'
+AHEAD = 16  # pieces that wait to be packed
 BEGINNING = 48  # tokens of a sentence that its link shows
 
 
@@ -108,58 +110,64 @@ def _page(path: Path, title: str, fonts: str | None) -> None:
 
 
 def _data(path: Path, found: Collected, words: Words, title: str) -> None:
-    sites = []
-    for i, (hook, site) in enumerate(found.sites.items()):
-        sites.append(
-            {
-                "hook": hook,
-                "features": site.d_sae,
-                "live": int((site.largest > 0).sum()),
-                "positions": site.positions.tolist(),
-            }
-        )
-        _write(path / str(i) / "index.js", f"{i}/index", _index(found, hook, words))
-        for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
-            features = range(start, min(start + SHARD, site.d_sae))
-            cards = [record(found, hook, f, words) for f in features]
-            _write(path / str(i) / f"{start // SHARD}.js", f"{i}/{start // SHARD}", cards)
-    first = next(iter(found.sites.values())).sentences
-    begins = []
-    for n in range(len(first.row)):
-        pieces = _sentence(found, n, words)
-        _write(path / "sentences" / f"{n}.js", f"sentences/{n}", pieces)
-        begins.append([int(first.set[n]), int(first.row[n]), "".join(pieces["pieces"][:BEGINNING])])
+    """All pieces of data. While this thread puts cards together, another packs those that are ready."""
+    reader, sites = Reader(found, words), []
+    with ThreadPoolExecutor(1) as packer:
+        written = []
+
+        def write(key: str, value) -> None:
+            written.append(
+                packer.submit(_write, path, key, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+            )
+            if len(written) > AHEAD:
+                written.pop(0).result()
+
+        for i, (hook, site) in enumerate(found.sites.items()):
+            live = int((site.largest > 0).sum())
+            sites.append({"hook": hook, "features": site.d_sae, "live": live, "positions": site.positions.tolist()})
+            write(f"{i}/index", _index(reader, hook))
+            for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
+                features = range(start, min(start + SHARD, site.d_sae))
+                write(f"{i}/{start // SHARD}", reader.records(hook, features))
+        first = next(iter(found.sites.values())).sentences
+        begins = []
+        for n in range(len(first.row)):
+            pieces = _sentence(reader, n)
+            write(f"sentences/{n}", pieces)
+            begins.append([int(first.set[n]), int(first.row[n]), "".join(pieces["pieces"][:BEGINNING])])
+        for one in written:
+            one.result()
     about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sites": sites, "sentences": begins}
-    about["edges"] = [digits(edge) for edge in bin_edges()[: BINS + 1]]
+    about["edges"] = digits(bin_edges()[: BINS + 1])
     (path / "about.js").write_text(f'features.take("about", {json.dumps(about)});\n')
 
 
-def _write(path: Path, key: str, value) -> None:
+def _write(folder: Path, key: str, text: str) -> None:
+    path = folder / f"{key}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    packed = base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
     path.write_text(f'features.take("{key}", "{packed}");\n')
 
 
-def _index(found: Collected, hook: str, words: Words) -> dict:
+def _index(reader: Reader, hook: str) -> dict:
     """What search and sorting need of a site: a column each; numbers are None where nothing was measured."""
-    site = found[hook]
+    site = reader.found[hook]
     nothing = np.full((site.d_sae, 3), np.nan)
     scores, losses = (nothing if x is None else x for x in (site.scores, site.losses))
     rate = site.count.sum(0) / max(1, site.positions.sum())
     columns = {"rate": rate, "score": scores[:, 0], "percentile": scores[:, 1], "loss": losses[:, 0]}
     return {
-        "label": [named(found, hook, f, words) for f in range(site.d_sae)],
-        "tokens": ["\n".join(peak_tokens(found, hook, f, words)) for f in range(site.d_sae)],
-        **{name: [digits(x) for x in column] for name, column in columns.items() if np.isfinite(column).any()},
+        "label": [reader.named(hook, f) for f in range(site.d_sae)],
+        "tokens": ["\n".join(reader.peaks(hook, f)) for f in range(site.d_sae)],
+        **{name: digits(column) for name, column in columns.items() if np.isfinite(column).any()},
     }
 
 
-def _sentence(found: Collected, n: int, words: Words) -> dict:
+def _sentence(reader: Reader, n: int) -> dict:
     """A sentence's pieces; by site and piece, features and activations in per cent of their largest, in turn."""
+    found = reader.found
     first = next(iter(found.sites.values())).sentences
-    s, row = int(first.set[n]), int(first.row[n])
-    texts = words.shown(list(found.tokens.values())[s][row].tolist())
+    texts = reader.row(int(first.set[n]), int(first.row[n]))
     begins = [i for i, text in enumerate(texts) if text or not i]
     sites = []
     for site in found.sites.values():
