@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM
 
 from helpers.dashboard import Collected, collect, loss_effects
 from helpers.dashboard.collected import bin_edges
-from helpers.dashboard.collecting import LINKS
 from helpers.dashboard.contexts import priority
+from helpers.dashboard.neighbours import LINKS
 from helpers.lm import activations, spliced_loss
 from helpers.sae import build, load_saelens
 
