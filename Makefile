@@ -6,7 +6,7 @@ PY     := $(BIN)/python
 READY  := $(VENV)/.ready
 MODEL  := $(VENV)/.model
 BOOK   := _build/html/.built
-PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+PAGES  := _config.yml _toc.yml $(shell find book notebooks helpers artifacts/manifest.json -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help book test run lab artifacts bench colab publish thread clean

@@ -80,7 +80,9 @@ def write(target: Path) -> Path:
     folder, files = artifact(NAME), manifest()[NAME]["made"]["tokens"]
     tokens = {name: np.load(artifact(file), allow_pickle=False) for name, file in files.items()}
     found = Collected.load(folder, tokens)
-    return write_browser(target, found, Words.load(folder / "words.xz"), title=TITLE, fonts=FONTS)
+    processes = min(2, os.cpu_count() or 1) if hasattr(os, "fork") else 1
+    words = Words.load(folder / "words.xz")
+    return write_browser(target, found, words, title=TITLE, fonts=FONTS, processes=processes)
 
 
 def setup(app) -> dict:

@@ -8,16 +8,18 @@ it, and says so if it does not come. It makes no request to another host, and it
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from ..checks import whole
 from ..runs import atomic, progress
 from .cards import STYLE
 from .collected import BINS, Collected, bin_edges
@@ -28,13 +30,14 @@ from .words import Words
 
 SHARD = 64
 MARK = '<meta name="generator" content="open-threads feature browser">'
-AHEAD = 16  # pieces that wait to be packed
+LEVEL = 4  # of compression: 6 would take twice as long to save 6%
 BEGINNING = 48  # tokens of a sentence that its link shows
 
 
 def write_browser(
     folder: str | Path, collected: Collected | None = None, words=None, *, lm=None, tokens=None,
-    dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None, **options,
+    dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None,
+    processes: int = 1, **options,
 ) -> Path:  # fmt: skip
     """Write a feature browser into ``folder``; open its ``index.html`` from disk or serve it from anywhere.
 
@@ -52,6 +55,8 @@ def write_browser(
         What stands on top.
     fonts
         Address, as seen from ``folder``, of a folder with the book's fonts; without it the reader's own are used.
+    processes
+        How many put the cards together; more than one are forks of this process, which not every system has.
 
     Raises ``ValueError`` for a folder that holds something else, and for what :func:`collect` refuses.
 
@@ -82,13 +87,14 @@ def write_browser(
             name_features(collected, hook, words)
     elif options:
         raise TypeError(f"options {', '.join(options)} are for collecting; expected none with what was collected")
+    whole("processes", processes, 1)
     most = max(int(rows.max()) for rows in collected.tokens.values())
     if most >= len(words.bytes):
         raise ValueError(f"tokens hold id {most}; expected below {len(words.bytes)}, for which there are words")
     with atomic(folder) as path:
         path.mkdir()
         _page(path, title, fonts)
-        _data(path / "data", collected, words, title)
+        _data(path / "data", collected, words, title, processes)
     return folder
 
 
@@ -109,43 +115,60 @@ def _page(path: Path, title: str, fonts: str | None) -> None:
     (path / "browser.js").write_text(script, encoding="utf-8")
 
 
-def _data(path: Path, found: Collected, words: Words, title: str) -> None:
-    """All pieces of data. While this thread puts cards together, another packs those that are ready."""
-    reader, sites = Reader(found, words), []
-    with ThreadPoolExecutor(1) as packer:
-        written = []
-
-        def write(key: str, value) -> None:
-            written.append(
-                packer.submit(_write, path, key, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-            )
-            if len(written) > AHEAD:
-                written.pop(0).result()
-
-        for i, (hook, site) in enumerate(found.sites.items()):
-            live = int((site.largest > 0).sum())
-            sites.append({"hook": hook, "features": site.d_sae, "live": live, "positions": site.positions.tolist()})
-            write(f"{i}/index", _index(reader, hook))
-            for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
-                features = range(start, min(start + SHARD, site.d_sae))
-                write(f"{i}/{start // SHARD}", reader.records(hook, features))
-        first = next(iter(found.sites.values())).sentences
-        begins = []
-        for n in range(len(first.row)):
-            pieces = _sentence(reader, n)
-            write(f"sentences/{n}", pieces)
-            begins.append([int(first.set[n]), int(first.row[n]), "".join(pieces["pieces"][:BEGINNING])])
-        for one in written:
-            one.result()
-    about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sites": sites, "sentences": begins}
+def _data(path: Path, found: Collected, words: Words, title: str, processes: int) -> None:
+    reader, n = Reader(found, words), len(found.sites)
+    fork = get_context("fork") if processes > 1 else None
+    others = [
+        fork.Process(target=_sites, args=(reader, path, range(k, n, processes))) for k in range(1, min(processes, n))
+    ]
+    for other in others:
+        other.start()
+    _sites(reader, path, range(0, n, processes))
+    first = next(iter(found.sites.values())).sentences
+    begins = []
+    for i in range(len(first.row)):
+        pieces = _sentence(reader, i)
+        _write(path, f"sentences/{i}", pieces)
+        begins.append([int(first.set[i]), int(first.row[i]), "".join(pieces["pieces"][:BEGINNING])])
+    about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sentences": begins}
+    about["sites"] = [
+        {
+            "hook": hook,
+            "features": site.d_sae,
+            "live": int((site.largest > 0).sum()),
+            "positions": site.positions.tolist(),
+        }
+        for hook, site in found.sites.items()
+    ]
     about["edges"] = digits(bin_edges()[: BINS + 1])
     (path / "about.js").write_text(f'features.take("about", {json.dumps(about)});\n')
+    for other in others:
+        other.join()
+        if other.exitcode:
+            raise RuntimeError(f"a process that wrote pages ended with exit code {other.exitcode}")
 
 
-def _write(folder: Path, key: str, text: str) -> None:
+def _sites(reader: Reader, path: Path, numbers: range) -> None:
+    """The pages of some sites. Their many small lists hold no cycles, and to look for some would double the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for i, (hook, site) in enumerate(reader.found.sites.items()):
+            if i in numbers:
+                _write(path, f"{i}/index", _index(reader, hook))
+                for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
+                    features = range(start, min(start + SHARD, site.d_sae))
+                    _write(path, f"{i}/{start // SHARD}", reader.records(hook, features))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _write(folder: Path, key: str, value) -> None:
     path = folder / f"{key}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
-    packed = base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    packed = base64.b64encode(gzip.compress(text, LEVEL, mtime=0)).decode()
     path.write_text(f'features.take("{key}", "{packed}");\n')
 
 
@@ -167,7 +190,7 @@ def _sentence(reader: Reader, n: int) -> dict:
     """A sentence's pieces; by site and piece, features and activations in per cent of their largest, in turn."""
     found = reader.found
     first = next(iter(found.sites.values())).sentences
-    texts = reader.row(int(first.set[n]), int(first.row[n]))
+    texts = reader.line(int(first.set[n]), int(first.row[n])).pieces
     begins = [i for i, text in enumerate(texts) if text or not i]
     sites = []
     for site in found.sites.values():

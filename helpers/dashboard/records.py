@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from typing import NamedTuple
+
 import numpy as np
 
 from .collected import BINS, QUARTERS, Collected, Contexts, bin_edges
 from .words import Words
 
+PEAKS = 4  # tokens by which search finds a feature
 POWERS = np.array([float(f"1e{n}") for n in range(64)])  # exactly the numbers that are so written
 
 
+class Line(NamedTuple):
+    """A row of tokens as it shows."""
+
+    pieces: list[str]  # ``""`` where a token belongs to the one before
+    text: str  # all pieces, joined by line ends
+    start: list[int]  # where each piece begins in the text, and where one more would
+    plain: bool  # whether each token is a piece
+
+
 class Reader:
-    """What was ``collected``, in ``words``: each row of tokens is put together once, for all cards that quote it."""
+    """What was ``found``, in ``words``: each row of tokens is put together once, for all cards that quote it."""
 
     def __init__(self, found: Collected, words: Words):
         self.found, self.words = found, words
-        self.tokens, self.rows = list(found.tokens.values()), [{} for _ in found.tokens]
+        self.tokens, self.lines = list(found.tokens.values()), [{} for _ in found.tokens]
+        self.known: dict[tuple[str, int], list[str]] = {}
 
-    def row(self, s: int, row: int) -> list[str]:
-        """How each token of a row shows; ``""`` where it belongs to the one before."""
-        if row not in self.rows[s]:
-            self.rows[s][row] = self.words.shown(self.tokens[s][row].tolist())
-        return self.rows[s][row]
+    def line(self, s: int, row: int) -> Line:
+        """A row of a token set."""
+        if row not in self.lines[s]:
+            pieces = self.words.shown(self.tokens[s][row].tolist())
+            start = list(accumulate((len(piece) + 1 for piece in pieces), initial=0))
+            self.lines[s][row] = Line(pieces, "\n".join(pieces), start, "" not in pieces)
+        return self.lines[s][row]
 
     def records(self, hook: str, features: range) -> list[dict]:
         """Everything on the cards of ``features``, consecutive ones; numbers rounded to what is shown."""
@@ -38,7 +54,7 @@ class Reader:
         if site.losses is not None:
             columns["loss"] = digits(site.losses[at])
         if site.logits is not None:
-            texts = [[self.words.shown([i])[0] for i in ids] for ids in site.logits.token[at].tolist()]
+            texts = [[self.words.one(i) for i in ids] for ids in site.logits.token[at].tolist()]
             values = np.round(site.logits.value[at].astype(float), 2).tolist()
             pairs = [[[t, v] for t, v in zip(ts, vs, strict=True)] for ts, vs in zip(texts, values, strict=True)]
             columns["up"], columns["down"] = ([p[part] for p in pairs] for part in (slice(10), slice(10, None)))
@@ -56,21 +72,24 @@ class Reader:
         labels = self.found[hook].labels
         return (labels and labels[feature]) or " ".join(f"“{text}”" for text in self.peaks(hook, feature, 3))
 
-    def peaks(self, hook: str, feature: int, most: int = 4) -> list[str]:
+    def peaks(self, hook: str, feature: int, most: int = PEAKS) -> list[str]:
         """The tokens at which a feature is strongest, each once, for search."""
+        if (hook, feature) in self.known:
+            return self.known[hook, feature][:most]
         texts: dict[str, None] = {}
         for kind in (self.found[hook].top, self.found[hook].shown):
             for s in range(len(self.tokens)):
                 places = zip(
-                    kind.row[s, feature, :most].tolist(), kind.position[s, feature, :most].tolist(), strict=True
+                    kind.row[s, feature, :PEAKS].tolist(), kind.position[s, feature, :PEAKS].tolist(), strict=True
                 )
                 for row, position in places:
                     if row >= 0:
-                        pieces = self.row(s, row)
+                        pieces = self.line(s, row).pieces
                         while position and not pieces[position]:
                             position -= 1
                         texts[pieces[position].strip()] = None
-        return [text for text in texts if text][:most]
+        self.known[hook, feature] = [text for text in texts if text]
+        return self.known[hook, feature][:most]
 
     def _sets(self, hook: str, s: int, at: slice) -> list[dict]:
         """What one token set says of each feature."""
@@ -110,14 +129,14 @@ class Reader:
 
     def _context(self, s: int, row: int, position: int, value: float, heat: str) -> list:
         before, after = self.found.window
-        texts = self.row(s, row)
-        low, high = max(0, position - before), min(len(texts), position + after + 1)
-        texts, skipped = texts[low:high], low - position + before
-        heat = heat[2 * skipped : 2 * (skipped + len(texts))]
-        if "" not in texts:
-            return [value, position - low, "\n".join(texts), heat]
+        line = self.line(s, row)
+        low, high = max(0, position - before), min(len(line.pieces), position + after + 1)
+        skipped = low - position + before
+        heat = heat[2 * skipped : 2 * (skipped + high - low)]
+        if line.plain:
+            return [value, position - low, line.text[line.start[low] : line.start[high] - 1], heat]
         pieces, place = [], 0
-        for at, (text, a) in enumerate(zip(texts, bytes.fromhex(heat), strict=True), low):
+        for at, (text, a) in enumerate(zip(line.pieces[low:high], bytes.fromhex(heat), strict=True), low):
             if text or not pieces:
                 pieces.append([text or "…", a])
             pieces[-1][1] = max(pieces[-1][1], a)

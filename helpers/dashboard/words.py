@@ -49,6 +49,10 @@ class Words:
         ends, raw = np.cumsum(arrays["lengths"]).tolist(), arrays["bytes"].tobytes()
         return cls([raw[start:end] for start, end in zip([0, *ends], ends, strict=False)])
 
+    def one(self, i: int) -> str:
+        """How a token shows by itself."""
+        return self.alone[i] or self.shown([i])[0]
+
     def shown(self, ids: Sequence[int]) -> list[str]:
         """How each token of a run shows; ``""`` where it belongs to the one before."""
         texts = [self.alone[i] for i in ids]

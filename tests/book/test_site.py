@@ -33,7 +33,7 @@ pytestmark = pytest.mark.browser
 
 
 def sources() -> list[Path]:
-    found = [ROOT / "_config.yml", ROOT / "_toc.yml"]
+    found = [ROOT / "_config.yml", ROOT / "_toc.yml", ROOT / "artifacts" / "manifest.json"]
     for folder in ("book", "notebooks", "helpers"):
         found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     return found
