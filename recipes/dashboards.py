@@ -54,7 +54,7 @@ SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
 TWINS = tuple(f"blocks.{layer}.{KINDS[i % 3]}" for i, layer in enumerate(LAYERS))
 TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
-MEASURED = 256  # features a site whose loss is measured: drawn from those that fire
+MEASURED = 128  # features a site whose loss is measured: drawn from those that fire
 ONE_TOKEN = 0.9  # of a feature's contexts: a single-token feature
 
 

@@ -239,8 +239,9 @@
     node("ul", {}, ...rows.map(([what, value]) => node("li", {}, what, node("span", {}, value)))));
 
   const card = async (site, id) => {
-    const { hook, features, positions } = about.sites[site];
+    const { hook, features, positions, page } = about.sites[site];
     const where = node("p", { class: "where" }, `${hook} · feature ${id}`);
+    if (/^https:/.test(page || "")) where.append(" · ", node("a", { href: page.replace("{feature}", id), rel: "noreferrer" }, "public page"));
     const back = node("a", { class: "back", href: "#" }, "← List");
     let r;
     try {

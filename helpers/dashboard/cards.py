@@ -56,7 +56,7 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     count, places = sum(s["count"] for s in r["sets"]), int(site.positions.sum())
     hooks = list(found.sites)
     parts = [
-        f'<p class="where">{escape(hook)} · feature {r["id"]}</p>',
+        f'<p class="where">{escape(hook)} · feature {r["id"]}{_public(found.pages.get(hook), f)}</p>',
         f'<h2 class="name">{escape(r["label"] or "Feature " + str(r["id"]))}</h2>',
         f'<dl class="facts">{"".join(_fact(*fact) for fact in facts(r, list(found.tokens)))}</dl>',
     ]
@@ -114,6 +114,12 @@ def facts(r: dict, sets: list[str]) -> list[tuple[str, str, str]]:
             )
         )
     return out
+
+
+def _public(page: str | None, feature: int) -> str:
+    """A link to what others have published of a feature."""
+    address = escape((page or "").replace("{feature}", str(feature)))
+    return f' · <a href="{address}" rel="noreferrer">public page</a>' if address.startswith("https://") else ""
 
 
 def _fact(name: str, number: str, note: str) -> str:

@@ -7,7 +7,7 @@ position); an activation in a context is one byte, 255 for the feature's largest
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,12 +112,17 @@ NESTED = {
 
 @dataclass
 class Collected:
-    """What :func:`collect` found: ``collected[hook]`` is a :class:`Site`, ``tokens`` the sets by name."""
+    """What :func:`collect` found: ``collected[hook]`` is a :class:`Site`, ``tokens`` the sets by name.
+
+    Cards of a hook in ``pages`` link to what others have published of its features, at an address with ``{feature}`` in
+    it: ``found.pages[hook] = load_source("gpt2-small-res-jb").page``.
+    """
 
     tokens: dict[str, np.ndarray]  # (n_rows, ctx) int32 each
     sites: dict[str, Site]
     window: tuple[int, int]
     seed: int = 0
+    pages: dict[str, str] = field(default_factory=dict)  # hook → address
 
     def __repr__(self) -> str:
         features, tokens = sum(s.d_sae for s in self.sites.values()), sum(t.size for t in self.tokens.values())
@@ -140,6 +145,7 @@ class Collected:
             for i, site in enumerate(self.sites.values()):
                 (path / f"{i}.xz").write_bytes(pack(dict(_flat(site)), {"labels": site.labels}))
             about = {"window": self.window, "seed": self.seed, "sets": list(self.tokens), "sites": list(self.sites)}
+            about["pages"] = self.pages
             (path / "collected.json").write_text(json.dumps(about, indent=1))
         return Path(folder)
 
@@ -158,7 +164,7 @@ class Collected:
             sites[hook] = _nested(arrays)
             sites[hook].labels = more["labels"]
         kept = {name: np.asarray(rows, dtype=np.int32) for name, rows in tokens.items()}
-        return cls(kept, sites, tuple(about["window"]), about["seed"])
+        return cls(kept, sites, tuple(about["window"]), about["seed"], about["pages"])
 
 
 def bin_edges() -> np.ndarray:
@@ -181,12 +187,12 @@ def _rounded(x: np.ndarray | None) -> np.ndarray | None:
 
 
 def _flat(site: Site):
-    for field in fields(Site):
-        value = getattr(site, field.name)
-        if field.name in NESTED and value is not None:
-            yield from ((f"{field.name}.{k}", v) for k, v in value._asdict().items())
+    for name in (one.name for one in fields(Site)):
+        value = getattr(site, name)
+        if name in NESTED and value is not None:
+            yield from ((f"{name}.{k}", v) for k, v in value._asdict().items())
         elif isinstance(value, np.ndarray):
-            yield field.name, value
+            yield name, value
 
 
 def _nested(flat: dict[str, np.ndarray]) -> Site:

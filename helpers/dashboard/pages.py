@@ -137,6 +137,7 @@ def _data(path: Path, found: Collected, words: Words, title: str, processes: int
             "features": site.d_sae,
             "live": int((site.largest > 0).sum()),
             "positions": site.positions.tolist(),
+            "page": found.pages.get(hook),
         }
         for hook, site in found.sites.items()
     ]
