@@ -203,7 +203,7 @@
       low ? `95%: ${rate(low)} to ${rate(high)}` : `95%: at most ${rate(high)}`));
     const [score, percentile] = r.score || [null, null];
     if (score !== null) {
-      const beats = percentile === null ? "" : `, above ${Math.round(100 * percentile)}% of matched null features`;
+      const beats = percentile === null ? "" : `, above ${Math.round(100 * percentile)}% of matched null features; nameable from 95%`;
       made.push(fact("Told by its words", plain(score, 2), `AUROC on held-out sequences${beats}`));
     }
     if (r.loss && r.loss[0] !== null) {

@@ -9,6 +9,7 @@ from itertools import groupby
 from ..checks import one_of, whole
 from ..evidence import plain
 from .collected import Collected
+from .names import LEVEL
 from .records import Reader, bin_range
 from .words import Words
 
@@ -75,6 +76,7 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     return Card(f'<div class="feature-card"><style>{STYLE}</style>{"".join(parts)}</div>', text)
 
 
+NAMEABLE = f"nameable from {LEVEL:.0%}"
 LOGITS = (("Raises", "up"), ("Lowers", "down"))
 NEAR = (("Nearest by direction", "similar", ".2f"), ("Active together", "together", ".0%"))
 
@@ -102,7 +104,7 @@ def facts(r: dict, sets: list[str]) -> list[tuple[str, str, str]]:
         out.append((f"Active, {title(name).lower()}", rate(share), ends))
     score, percentile = r.get("score", [None, None])
     if score is not None:
-        beats = "" if percentile is None else f", above {100 * percentile:.0f}% of matched null features"
+        beats = "" if percentile is None else f", above {100 * percentile:.0f}% of matched null features; {NAMEABLE}"
         out.append(("Told by its words", plain(score), f"AUROC on held-out sequences{beats}"))
     if r.get("loss", [None])[0] is not None:
         mean, low, high = r["loss"]

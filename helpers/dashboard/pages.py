@@ -1,6 +1,6 @@
 """Features as static pages: one page, one style sheet, one script, and data that comes as plain scripts.
 
-A page opened from disk may not fetch files, but it may run scripts that lie beside it. So each piece of data, 64
+A page opened from disk may not fetch files, but it may run scripts that lie beside it. So each piece of data, 48
 features or one site's search index, is a script that hands a gzipped text over. The page asks for a piece when it needs
 it, and says so if it does not come. It makes no request to another host, and its policy forbids any.
 """
@@ -28,7 +28,7 @@ from .names import name_features
 from .records import Reader, digits
 from .words import Words
 
-SHARD = 64
+SHARD = 48  # features a piece: at most 80 kB
 MARK = '<meta name="generator" content="open-threads feature browser">'
 LEVEL = 4  # of compression: 6 would take twice as long to save 6%
 BEGINNING = 48  # tokens of a sentence that its link shows
