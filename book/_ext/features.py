@@ -1,8 +1,8 @@
 """The feature browser of the book: ``features/``, from the artifact ``dashboards``, while Sphinx writes the chapters.
 
 Cards are put together by a process of their own, which begins when Sphinx does. They stay as they are where nothing
-that they are made from has changed, and there are none where there is no such artifact. A chapter links to them as HTML,
-``<a href="../features/index.html">``: they are no page of Sphinx's. As a program, without a book:
+that they are made from has changed, and there are none where there is no such artifact. They are no page of Sphinx's:
+a chapter links to them as HTML, ``<a href="../features/index.html">``. As a program, without a book:
 
     python book/_ext/features.py TARGET
 """
