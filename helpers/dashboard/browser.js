@@ -314,7 +314,9 @@
       inner.style.width = `${a}%`;
       return node("span", { class: "bar", "aria-hidden": "true" }, inner);
     };
+    let at = 0;
     const choose = (i) => {
+      at = i;
       buttons.forEach((button, j) => { button.setAttribute("aria-pressed", String(i === j)); button.tabIndex = i === j ? 0 : -1; });
       const rows = strong(i);
       const head = node("h3", {}, "At “", node("span", { class: "token" }, data.pieces[i].trim() || " "), "”");
@@ -343,6 +345,7 @@
       if (to) { to.focus(); choose(+to.dataset.at); }
     });
     choose(Math.max(0, data.pieces.findIndex((_, i) => strong(i).length)));
+    Promise.all(sites.map(load)).then(() => { if (!output.contains(document.activeElement)) choose(at); }); // with names
     const [set, row] = about.sentences[n];
     return [back, node("p", { class: "where" }, `${title(about.sets[set])} · row ${row}`),
       node("h2", { class: "name" }, "Token by token"),

@@ -206,6 +206,7 @@ def test_an_address_of_nothing_is_no_dead_end(visit, fragment):
 
 def test_a_sentence_shows_its_features_token_by_token(visit, found):
     page = visit("#sentences/1")
+    until(page, "![...document.querySelectorAll('.strong a')].some(a => a.textContent.startsWith('Feature '))")
     buttons = page.locator(".prose-tokens button")
     assert buttons.count() > 10
     at = page.evaluate(
