@@ -389,7 +389,7 @@
     if (mine !== turn) return;
     document.body.dataset.view = made ? "card" : "list";
     const hello = [node("h2", { class: "name" }, listed ? "Choose a sentence" : "Choose a feature"),
-      node("p", { class: "note" }, summary())];
+      node("p", { class: "note" }, summary()), listed ? null : node("p", { class: "note" }, KEY)].filter(Boolean);
     $("card").replaceChildren(...(made || hello));
     document.title = made ? `${$("card").querySelector("h2").textContent} · ${about.title}` : about.title;
     mark();
@@ -398,8 +398,9 @@
 
   const summary = () => {
     const [all, live] = ["features", "live"].map((key) => about.sites.reduce((n, site) => n + site[key], 0));
-    return `${many(live, "feature")} that fire, of ${all.toLocaleString("en")}, at ${many(about.sites.length, "site")} of the model. The list beside this is all there is to choose from.`;
+    return `${many(live, "feature")} that fire, of ${all.toLocaleString("en")}, at ${many(about.sites.length, "site")} of the model.`;
   };
+  const KEY = "A name is the words that tell a feature’s places from others. Told says how well they do on sequences that were held out; 0.5 is chance. Nats are what the next token costs more without the feature. One in so many is how often it is active.";
 
   const theme = () => {
     let wish = null;
