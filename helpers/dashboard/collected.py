@@ -156,14 +156,14 @@ class Collected:
         if not (path / "collected.json").exists():
             raise FileNotFoundError(f"folder={str(folder)!r} has no collected.json; expected one that save wrote")
         about = json.loads((path / "collected.json").read_text())
-        if list(tokens) != about["sets"]:
-            raise ValueError(f"tokens holds the sets {list(tokens)}; expected {about['sets']}, in this order")
+        if sorted(tokens) != sorted(about["sets"]):
+            raise ValueError(f"tokens holds the sets {list(tokens)}; expected {about['sets']}")
         sites = {}
         for i, hook in enumerate(about["sites"]):
             arrays, more = unpack((path / f"{i}.xz").read_bytes())
             sites[hook] = _nested(arrays)
             sites[hook].labels = more["labels"]
-        kept = {name: np.asarray(rows, dtype=np.int32) for name, rows in tokens.items()}
+        kept = {name: np.asarray(tokens[name], dtype=np.int32) for name in about["sets"]}
         return cls(kept, sites, tuple(about["window"]), about["seed"], about["pages"])
 
 

@@ -201,7 +201,8 @@ def test_scales_and_cutoffs_are_applied(world):
 def test_it_is_saved_and_comes_back(world, tmp_path):
     found = gathered(world)
     found["a"].labels = ["<b>"] * M
-    again = Collected.load(found.save(tmp_path / "here"), found.tokens)
+    again = Collected.load(found.save(tmp_path / "here"), dict(reversed(found.tokens.items())))
+    assert list(again.tokens) == list(found.tokens), "the order is that of what was collected"
     for hook in found.sites:
         for key, value in arrays(found[hook]).items():
             assert np.array_equal(value, arrays(again[hook])[key], equal_nan=True)
