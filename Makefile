@@ -6,7 +6,7 @@ PY     := $(BIN)/python
 READY  := $(VENV)/.ready
 MODEL  := $(VENV)/.model
 BOOK   := _build/html/.built
-PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py artifacts/manifest.json $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf test run lab artifacts status bench colab publish thread clean

@@ -28,7 +28,7 @@ from helpers.runs import atomic, cache_dir, progress
 from helpers.sae import SAE, build, load, save, train
 
 from .command import options
-from .harvest import KIND, MODEL, ROWS, Activations
+from .harvest import KIND, MODEL, ROWS, Activations, shuffle
 
 KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
 K, BATCH, LR = 40, 512, 2e-3
@@ -40,8 +40,10 @@ def folder() -> Path:
 
 
 @cache
-def model():
+def model(shuffled: bool = False):
     whole = AutoModelForCausalLM.from_pretrained(model_folder(MODEL), dtype=KIND, attn_implementation="sdpa").eval()
+    if shuffled:
+        shuffle(whole.model.layers)
     return whole.requires_grad_(False)
 
 
@@ -131,17 +133,22 @@ def plane(acts: Site) -> dict[str, Tensor]:
     return {"mean": x.mean(0).float(), "directions": directions[:, -K:].T.flip(0).float().contiguous()}
 
 
-def fit(site: str, seed: int = 0) -> SAE:
-    """Train the dictionary of a site on its shards, or load it; rescaled to the site's own units."""
-    where = place(site)
+def fit(site: str) -> SAE:
+    """Train the dictionary of a site on its shards, or load it."""
+    _, layer, kind = site.split(".")
+    return fitted(place(site), shards(int(layer), kind))
+
+
+def fitted(where: Path, paths: list[Path], seed: int = 0) -> SAE:
+    """The dictionary in the folder ``where``: trained on the shards ``paths`` if it is not there yet, and rescaled to
+    their own units."""
     if where.exists():
         return load(where)
-    _, layer, kind = site.split(".")
-    acts = Site(shards(int(layer), kind))
+    acts = Site(paths)
     d_model, steps = acts.mean.numel(), len(acts) // BATCH
     sae = build("batchtopk", d_model, 4 * d_model, generator=torch.Generator().manual_seed(seed), k=K)
     sae.b_dec.data.copy_(acts.mean)
-    checkpoint = where.parent / f"{site}.ckpt.safetensors"
+    checkpoint = where.parent / f"{where.name}.ckpt.safetensors"
     train(
         sae, acts.batches(BATCH, seed), steps=steps, lr=LR, clip=1.0, seed=seed,
         checkpoint=checkpoint, checkpoint_every=1000, progress=False,
@@ -154,9 +161,9 @@ def fit(site: str, seed: int = 0) -> SAE:
         "tokens": len(acts) // BATCH * BATCH,
         "dead": (sae.silent_for > SILENT).double().mean().item(),
     }
-    with atomic(where.with_name(f"{site}.json")) as scratch:
+    with atomic(where.with_name(f"{where.name}.json")) as scratch:
         scratch.write_text(json.dumps(facts))
-    with atomic(where.with_name(f"{site}.plane.safetensors")) as scratch:
+    with atomic(where.with_name(f"{where.name}.plane.safetensors")) as scratch:
         save_file(plane(acts), scratch)
     save(sae, where)
     checkpoint.unlink(missing_ok=True)

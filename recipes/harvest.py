@@ -54,12 +54,18 @@ def shuffle_blocks(lm, seed: int = 0):
     Embeddings and norms stay, so tokens still look different from each other (a null in the manner of
     arXiv:2501.17727).
     """
+    shuffle(lm.blocks, seed)
+    return lm
+
+
+@torch.no_grad()
+def shuffle(blocks: torch.nn.Module, seed: int = 0) -> None:
+    """Put the entries of every matrix in ``blocks`` in random order."""
     generator = torch.Generator().manual_seed(seed)
-    for weight in lm.blocks.parameters():
+    for weight in blocks.parameters():
         if weight.ndim > 1:
             order = torch.randperm(weight.numel(), generator=generator)
             weight.copy_(weight.flatten()[order].reshape(weight.shape))
-    return lm
 
 
 def harvest(

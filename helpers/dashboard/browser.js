@@ -172,7 +172,7 @@
   const texts = (part) => {
     const heads = [
       ["Strongest", part.top],
-      ["One from each quarter", part.groups.flatMap((group) => group.slice(2))],
+      ["One from each quarter", part.quarters],
       ["At random", part.random],
     ];
     return heads.filter(([, lines]) => lines.length).flatMap(([head, lines]) => [
@@ -203,7 +203,7 @@
       low ? `95%: ${rate(low)} to ${rate(high)}` : `95%: at most ${rate(high)}`));
     const [score, percentile] = r.score || [null, null];
     if (score !== null) {
-      const beats = percentile === null ? "" : `, above ${Math.round(100 * percentile)}% of matched null features`;
+      const beats = percentile === null ? "" : `, above ${Math.round(100 * percentile)}% of matched null features; nameable from 95%`;
       made.push(fact("Told by its words", plain(score, 2), `AUROC on held-out sequences${beats}`));
     }
     if (r.loss && r.loss[0] !== null) {
@@ -239,8 +239,9 @@
     node("ul", {}, ...rows.map(([what, value]) => node("li", {}, what, node("span", {}, value)))));
 
   const card = async (site, id) => {
-    const { hook, features, positions } = about.sites[site];
+    const { hook, features, positions, page } = about.sites[site];
     const where = node("p", { class: "where" }, `${hook} · feature ${id}`);
+    if (/^https:/.test(page || "")) where.append(" · ", node("a", { href: page.replace("{feature}", id), rel: "noreferrer" }, "public page"));
     const back = node("a", { class: "back", href: "#" }, "← List");
     let r;
     try {
@@ -313,7 +314,9 @@
       inner.style.width = `${a}%`;
       return node("span", { class: "bar", "aria-hidden": "true" }, inner);
     };
+    let at = 0;
     const choose = (i) => {
+      at = i;
       buttons.forEach((button, j) => { button.setAttribute("aria-pressed", String(i === j)); button.tabIndex = i === j ? 0 : -1; });
       const rows = strong(i);
       const head = node("h3", {}, "At “", node("span", { class: "token" }, data.pieces[i].trim() || " "), "”");
@@ -342,6 +345,7 @@
       if (to) { to.focus(); choose(+to.dataset.at); }
     });
     choose(Math.max(0, data.pieces.findIndex((_, i) => strong(i).length)));
+    Promise.all(sites.map(load)).then(() => { if (!output.contains(document.activeElement)) choose(at); }); // with names
     const [set, row] = about.sentences[n];
     return [back, node("p", { class: "where" }, `${title(about.sets[set])} · row ${row}`),
       node("h2", { class: "name" }, "Token by token"),
@@ -385,7 +389,7 @@
     if (mine !== turn) return;
     document.body.dataset.view = made ? "card" : "list";
     const hello = [node("h2", { class: "name" }, listed ? "Choose a sentence" : "Choose a feature"),
-      node("p", { class: "note" }, summary())];
+      node("p", { class: "note" }, summary()), listed ? null : node("p", { class: "note" }, KEY)].filter(Boolean);
     $("card").replaceChildren(...(made || hello));
     document.title = made ? `${$("card").querySelector("h2").textContent} · ${about.title}` : about.title;
     mark();
@@ -394,8 +398,9 @@
 
   const summary = () => {
     const [all, live] = ["features", "live"].map((key) => about.sites.reduce((n, site) => n + site[key], 0));
-    return `${many(live, "feature")} that fire, of ${all.toLocaleString("en")}, at ${many(about.sites.length, "site")} of the model. The list beside this is all there is to choose from.`;
+    return `${many(live, "feature")} that fire, of ${all.toLocaleString("en")}, at ${many(about.sites.length, "site")} of the model.`;
   };
+  const KEY = "A name is the words that tell a feature’s places from others. Told says how well they do on sequences that were held out; 0.5 is chance. Nats are what the next token costs more without the feature. One in so many is how often it is active.";
 
   const theme = () => {
     let wish = null;

@@ -9,7 +9,8 @@ from itertools import groupby
 from ..checks import one_of, whole
 from ..evidence import plain
 from .collected import Collected
-from .records import bin_range, record
+from .names import LEVEL
+from .records import Reader, bin_range
 from .words import Words
 
 STYLE = (files(__package__) / "card.css").read_text(encoding="utf-8")
@@ -51,11 +52,12 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     True
     """
     site = found[one_of("hook", hook, found.sites)]
-    r = record(found, hook, whole("feature", feature, 0, site.d_sae - 1), Words.of(words))
+    f = whole("feature", feature, 0, site.d_sae - 1)
+    (r,) = Reader(found, Words.of(words)).records(hook, range(f, f + 1))
     count, places = sum(s["count"] for s in r["sets"]), int(site.positions.sum())
     hooks = list(found.sites)
     parts = [
-        f'<p class="where">{escape(hook)} · feature {r["id"]}</p>',
+        f'<p class="where">{escape(hook)} · feature {r["id"]}{_public(found.pages.get(hook), f)}</p>',
         f'<h2 class="name">{escape(r["label"] or "Feature " + str(r["id"]))}</h2>',
         f'<dl class="facts">{"".join(_fact(*fact) for fact in facts(r, list(found.tokens)))}</dl>',
     ]
@@ -74,6 +76,7 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     return Card(f'<div class="feature-card"><style>{STYLE}</style>{"".join(parts)}</div>', text)
 
 
+NAMEABLE = f"nameable from {LEVEL:.0%}"
 LOGITS = (("Raises", "up"), ("Lowers", "down"))
 NEAR = (("Nearest by direction", "similar", ".2f"), ("Active together", "together", ".0%"))
 
@@ -101,7 +104,7 @@ def facts(r: dict, sets: list[str]) -> list[tuple[str, str, str]]:
         out.append((f"Active, {title(name).lower()}", rate(share), ends))
     score, percentile = r.get("score", [None, None])
     if score is not None:
-        beats = "" if percentile is None else f", above {100 * percentile:.0f}% of matched null features"
+        beats = "" if percentile is None else f", above {100 * percentile:.0f}% of matched null features; {NAMEABLE}"
         out.append(("Told by its words", plain(score), f"AUROC on held-out sequences{beats}"))
     if r.get("loss", [None])[0] is not None:
         mean, low, high = r["loss"]
@@ -115,15 +118,20 @@ def facts(r: dict, sets: list[str]) -> list[tuple[str, str, str]]:
     return out
 
 
+def _public(page: str | None, feature: int) -> str:
+    """A link to what others have published of a feature."""
+    address = escape((page or "").replace("{feature}", str(feature)))
+    return f' · <a href="{address}" rel="noreferrer">public page</a>' if address.startswith("https://") else ""
+
+
 def _fact(name: str, number: str, note: str) -> str:
     return f"<div><dt>{escape(name)}</dt><dd><b>{escape(number)}</b><span>{escape(note)}</span></dd></div>"
 
 
 def _texts(part: dict) -> str:
-    quarters = [context for _, _, *contexts in part["groups"] for context in contexts]
-    heads = ("Strongest", part["top"]), ("One from each quarter", quarters), ("At random", part["random"])
+    heads = ("Strongest", "top"), ("One from each quarter", "quarters"), ("At random", "random")
     return "".join(
-        f'<h4>{head}</h4><ol class="lines">{"".join(map(_line, lines))}</ol>' for head, lines in heads if lines
+        f'<h4>{head}</h4><ol class="lines">{"".join(map(_line, part[key]))}</ol>' for head, key in heads if part[key]
     )
 
 

@@ -7,18 +7,19 @@ position); an activation in a context is one byte, 255 for the feature's largest
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from ..checks import one_of
 from ..runs import atomic
+from .files import pack, unpack
 
 BINS, LOWEST, PER_OCTAVE = 128, 2.0**-20, 4  # of histograms: the same for all, so that none depends on what came first
+QUARTERS, RANDOM = 4, 2  # random contexts on a card: one of each quarter of activations, and more of any size
+STEPS = 20  # of a context's shades, in the small form
 
 
 class Contexts(NamedTuple):
@@ -74,9 +75,10 @@ class Site:
     largest: np.ndarray  # (d_sae,) float32, over all sets
     histogram: np.ndarray  # (S, d_sae, BINS) int64, in bins that begin at `bin_edges`
     top: Contexts
-    sample: Contexts
-    watched: Watched
+    shown: Contexts  # of the sample, what cards show: QUARTERS (row -1 where one is empty), then RANDOM
     sentences: Whole
+    sample: Contexts | None = None  # what names and losses are measured at; not in the small form
+    watched: Watched | None = None  # likewise
     similar: Links | None = None  # by the cosine of decoder rows, all sites of one width
     together: Links | None = None  # by the share of places with either feature that have both, all sites
     logits: Effects | None = None
@@ -90,26 +92,37 @@ class Site:
     def d_sae(self) -> int:
         return len(self.largest)
 
+    def small(self) -> Site:
+        """What pages need: numbers to 11 significant bits, shades in steps of 5%, and no sample."""
+        parts = {name: _rounded(getattr(self, name)) for name in ("density", "largest", "scores", "losses")}
+        for name in ("top", "shown", "similar", "together", "logits", "sentences"):
+            if (part := getattr(self, name)) is not None:
+                parts[name] = part._replace(value=_rounded(part.value))
+        for name in ("top", "shown"):
+            steps = np.ceil(getattr(self, name).window * (STEPS / 255) - 1e-9)
+            parts[name] = parts[name]._replace(window=np.rint(steps * (255 / STEPS)).astype(np.uint8))
+        return replace(self, sample=None, watched=None, **parts)
+
 
 NESTED = {
-    "top": Contexts,
-    "sample": Contexts,
-    "similar": Links,
-    "together": Links,
-    "logits": Effects,
-    "watched": Watched,
-    "sentences": Whole,
-}
+    "top": Contexts, "shown": Contexts, "sample": Contexts, "similar": Links, "together": Links, "logits": Effects,
+    "watched": Watched, "sentences": Whole,
+}  # fmt: skip
 
 
 @dataclass
 class Collected:
-    """What :func:`collect` found: ``collected[hook]`` is a :class:`Site`, ``tokens`` the sets by name."""
+    """What :func:`collect` found: ``collected[hook]`` is a :class:`Site`, ``tokens`` the sets by name.
+
+    Cards of a hook in ``pages`` link to what others have published of its features, at an address with ``{feature}`` in
+    it: ``found.pages[hook] = load_source("gpt2-small-res-jb").page``.
+    """
 
     tokens: dict[str, np.ndarray]  # (n_rows, ctx) int32 each
     sites: dict[str, Site]
     window: tuple[int, int]
     seed: int = 0
+    pages: dict[str, str] = field(default_factory=dict)  # hook → address
 
     def __repr__(self) -> str:
         features, tokens = sum(s.d_sae for s in self.sites.values()), sum(t.size for t in self.tokens.values())
@@ -121,15 +134,19 @@ class Collected:
     def __getitem__(self, hook: str) -> Site:
         return self.sites[one_of("hook", hook, self.sites)]
 
+    def small(self) -> Collected:
+        """As much as pages need, for shipping; names and losses can't be measured from it."""
+        return replace(self, sites={hook: site.small() for hook, site in self.sites.items()})
+
     def save(self, folder: str | Path) -> Path:
         """Write all but the tokens into ``folder``, atomically: a file a site, and ``collected.json``."""
         with atomic(Path(folder)) as path:
             path.mkdir()
             for i, site in enumerate(self.sites.values()):
-                save_file(dict(_flat(site)), path / f"{i}.safetensors")
-            about = {"window": self.window, "seed": self.seed, "sets": list(self.tokens)}
-            about["sites"] = {hook: site.labels for hook, site in self.sites.items()}
-            (path / "collected.json").write_text(json.dumps(about))
+                (path / f"{i}.xz").write_bytes(pack(dict(_flat(site)), {"labels": site.labels}))
+            about = {"window": self.window, "seed": self.seed, "sets": list(self.tokens), "sites": list(self.sites)}
+            about["pages"] = self.pages
+            (path / "collected.json").write_text(json.dumps(about, indent=1))
         return Path(folder)
 
     @classmethod
@@ -139,15 +156,15 @@ class Collected:
         if not (path / "collected.json").exists():
             raise FileNotFoundError(f"folder={str(folder)!r} has no collected.json; expected one that save wrote")
         about = json.loads((path / "collected.json").read_text())
-        if list(tokens) != about["sets"]:
-            raise ValueError(f"tokens holds the sets {list(tokens)}; expected {about['sets']}, in this order")
+        if sorted(tokens) != sorted(about["sets"]):
+            raise ValueError(f"tokens holds the sets {list(tokens)}; expected {about['sets']}")
         sites = {}
-        for i, (hook, labels) in enumerate(about["sites"].items()):
-            with safe_open(path / f"{i}.safetensors", "numpy") as file:
-                sites[hook] = _nested({key: file.get_tensor(key) for key in file.keys()})
-            sites[hook].labels = labels
-        kept = {name: np.asarray(rows, dtype=np.int32) for name, rows in tokens.items()}
-        return cls(kept, sites, tuple(about["window"]), about["seed"])
+        for i, hook in enumerate(about["sites"]):
+            arrays, more = unpack((path / f"{i}.xz").read_bytes())
+            sites[hook] = _nested(arrays)
+            sites[hook].labels = more["labels"]
+        kept = {name: np.asarray(tokens[name], dtype=np.int32) for name in about["sets"]}
+        return cls(kept, sites, tuple(about["window"]), about["seed"], about["pages"])
 
 
 def bin_edges() -> np.ndarray:
@@ -160,13 +177,22 @@ def bin_edges() -> np.ndarray:
     return LOWEST * 2.0**octave * (1 + part / PER_OCTAVE)
 
 
+def _rounded(x: np.ndarray | None) -> np.ndarray | None:
+    """Float32 whose last 13 bits are zero, as near as can be; None and NaN stay."""
+    if x is None:
+        return None
+    bits = np.array(x, dtype=np.float32)
+    there = np.isfinite(bits)
+    return np.where(there, ((bits.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32), bits)
+
+
 def _flat(site: Site):
-    for field in fields(Site):
-        value = getattr(site, field.name)
-        if field.name in NESTED and value is not None:
-            yield from ((f"{field.name}.{k}", np.ascontiguousarray(v)) for k, v in value._asdict().items())
+    for name in (one.name for one in fields(Site)):
+        value = getattr(site, name)
+        if name in NESTED and value is not None:
+            yield from ((f"{name}.{k}", v) for k, v in value._asdict().items())
         elif isinstance(value, np.ndarray):
-            yield field.name, np.ascontiguousarray(value)
+            yield name, value
 
 
 def _nested(flat: dict[str, np.ndarray]) -> Site:

@@ -21,11 +21,10 @@ from ..runs import progress
 from ..sae import load, load_saelens
 from .collected import Collected
 from .contexts import priority, window_keys
-from .neighbours import coactive, logit_effects, similar
+from .neighbours import link_sites, logit_effects
 from .sites import State
 
 ENTRIES = 2**24  # dense codes held at a time
-LINKS = 6  # neighbours kept per feature and kind
 
 
 @torch.no_grad()
@@ -134,8 +133,7 @@ def collect(
     made = {hook: state.site(tuple(seen), order) for hook, state in states.items()}
     found = Collected({k: v.cpu().numpy().astype(np.int32) for k, v in sets.items()}, made, tuple(window), seed)
     decoders = {hook: sae.W_dec.detach().float() for hook, sae in dictionaries.items()}
-    similar(found, decoders, LINKS)
-    coactive(found, LINKS)
+    link_sites(found, decoders)
     for hook, rows in decoders.items():
         if lm is not None and rows.shape[1] == lm.cfg.d_model:
             made[hook].logits = logit_effects(lm, rows)

@@ -32,6 +32,8 @@ def loss_effects(
     """
     site, sae, whole_run = found[one_of("hook", hook, found.sites)], read_dictionary(dictionary), {}
     whole("contexts", contexts, 2), whole("batch_size", batch_size, 1)
+    if site.sample is None:
+        raise ValueError(f"{hook!r} has no sample; expected what collect gave, not its small form")
     chosen = range(site.d_sae) if features is None else [whole("features", f, 0, site.d_sae - 1) for f in features]
     jobs, names = [], list(found.tokens)
     for f in chosen:

@@ -24,7 +24,7 @@ from scipy.stats import rankdata
 
 from ..checks import finite, one_of, whole
 from ..runs import progress
-from .collected import Collected
+from .collected import Collected, Site
 from .contexts import mixed
 from .words import Words
 
@@ -43,6 +43,14 @@ class Names(NamedTuple):
     entropy: np.ndarray  # (d_sae,), of the current token over a feature's contexts, nats
     density: np.ndarray  # (d_sae,), over all sets
 
+    @classmethod
+    def of(cls, site: Site) -> Names:
+        """Those that were kept in a site."""
+        if site.labels is None or site.scores is None:
+            raise ValueError("the site has no names; expected one that name_features has named")
+        auroc, percentile, entropy = site.scores.T
+        return cls(site.labels, auroc, percentile, entropy, site.count.sum(0) / max(1, site.positions.sum()))
+
 
 def name_features(
     found: Collected, hook: str, words, *, null: Names | None = None, least: int = 12,
@@ -55,6 +63,8 @@ def name_features(
     """
     site, words = found[one_of("hook", hook, found.sites)], Words.of(words)
     whole("least", least, 2 * FOLDS), finite("ridge", ridge, above=0)
+    if site.sample is None or site.watched is None:
+        raise ValueError(f"{hook!r} has no sample; expected what collect gave, not its small form")
     places, d = _Places(found, hook), site.d_sae
     auroc, entropy, labels = np.full(d, np.nan), np.full(d, np.nan), [""] * d
     enough = [f for f in range(d) if len(places.sampled(f)) >= least]

@@ -13,8 +13,19 @@ from ..geometry import nearest_neighbours
 from ..runs import progress
 from .collected import Collected, Effects, Links
 
+LINKS = 6  # neighbours kept per feature and kind
 LEAST = 3  # places in common below which two features are not called co-active
 LOGITS = 10  # tokens raised most, and as many lowered most
+
+
+def link_sites(found: Collected, decoders: Mapping[str, Tensor]) -> None:
+    """Find each feature's neighbours among those of all sites; ``decoders`` are their rows ``(d_sae, d_model)``.
+
+    :func:`collect` does it for the sites it was given. Sites that were collected one by one, over the same tokens and
+    with the same seed, are linked so once they are together.
+    """
+    similar(found, decoders, LINKS)
+    coactive(found, LINKS)
 
 
 def similar(found: Collected, decoders: Mapping[str, Tensor], k: int) -> None:

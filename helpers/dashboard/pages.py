@@ -1,6 +1,6 @@
 """Features as static pages: one page, one style sheet, one script, and data that comes as plain scripts.
 
-A page opened from disk may not fetch files, but it may run scripts that lie beside it. So each piece of data, 64
+A page opened from disk may not fetch files, but it may run scripts that lie beside it. So each piece of data, 48
 features or one site's search index, is a script that hands a gzipped text over. The page asks for a piece when it needs
 it, and says so if it does not come. It makes no request to another host, and its policy forbids any.
 """
@@ -8,31 +8,36 @@ it, and says so if it does not come. It makes no request to another host, and it
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import json
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from ..checks import whole
 from ..runs import atomic, progress
 from .cards import STYLE
 from .collected import BINS, Collected, bin_edges
 from .collecting import collect
 from .names import name_features
-from .records import digits, named, peak_tokens, record
+from .records import Reader, digits
 from .words import Words
 
-SHARD = 64
+SHARD = 48  # features a piece: at most 80 kB
 MARK = '<meta name="generator" content="open-threads feature browser">'
+LEVEL = 4  # of compression: 6 would take twice as long to save 6%
 BEGINNING = 48  # tokens of a sentence that its link shows
 
 
 def write_browser(
     folder: str | Path, collected: Collected | None = None, words=None, *, lm=None, tokens=None,
-    dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None, **options,
+    dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None,
+    processes: int = 1, **options,
 ) -> Path:  # fmt: skip
     """Write a feature browser into ``folder``; open its ``index.html`` from disk or serve it from anywhere.
 
@@ -50,6 +55,8 @@ def write_browser(
         What stands on top.
     fonts
         Address, as seen from ``folder``, of a folder with the book's fonts; without it the reader's own are used.
+    processes
+        How many put the cards together; more than one are forks of this process, which not every system has.
 
     Raises ``ValueError`` for a folder that holds something else, and for what :func:`collect` refuses.
 
@@ -80,13 +87,14 @@ def write_browser(
             name_features(collected, hook, words)
     elif options:
         raise TypeError(f"options {', '.join(options)} are for collecting; expected none with what was collected")
+    whole("processes", processes, 1)
     most = max(int(rows.max()) for rows in collected.tokens.values())
     if most >= len(words.bytes):
         raise ValueError(f"tokens hold id {most}; expected below {len(words.bytes)}, for which there are words")
     with atomic(folder) as path:
         path.mkdir()
         _page(path, title, fonts)
-        _data(path / "data", collected, words, title)
+        _data(path / "data", collected, words, title, processes)
     return folder
 
 
@@ -107,59 +115,83 @@ def _page(path: Path, title: str, fonts: str | None) -> None:
     (path / "browser.js").write_text(script, encoding="utf-8")
 
 
-def _data(path: Path, found: Collected, words: Words, title: str) -> None:
-    sites = []
-    for i, (hook, site) in enumerate(found.sites.items()):
-        sites.append(
-            {
-                "hook": hook,
-                "features": site.d_sae,
-                "live": int((site.largest > 0).sum()),
-                "positions": site.positions.tolist(),
-            }
-        )
-        _write(path / str(i) / "index.js", f"{i}/index", _index(found, hook, words))
-        for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
-            features = range(start, min(start + SHARD, site.d_sae))
-            cards = [record(found, hook, f, words) for f in features]
-            _write(path / str(i) / f"{start // SHARD}.js", f"{i}/{start // SHARD}", cards)
+def _data(path: Path, found: Collected, words: Words, title: str, processes: int) -> None:
+    reader, n = Reader(found, words), len(found.sites)
+    fork = get_context("fork") if processes > 1 else None
+    others = [
+        fork.Process(target=_sites, args=(reader, path, range(k, n, processes))) for k in range(1, min(processes, n))
+    ]
+    for other in others:
+        other.start()
+    _sites(reader, path, range(0, n, processes))
     first = next(iter(found.sites.values())).sentences
     begins = []
-    for n in range(len(first.row)):
-        pieces = _sentence(found, n, words)
-        _write(path / "sentences" / f"{n}.js", f"sentences/{n}", pieces)
-        begins.append([int(first.set[n]), int(first.row[n]), "".join(pieces["pieces"][:BEGINNING])])
-    about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sites": sites, "sentences": begins}
-    about["edges"] = [digits(edge) for edge in bin_edges()[: BINS + 1]]
+    for i in range(len(first.row)):
+        pieces = _sentence(reader, i)
+        _write(path, f"sentences/{i}", pieces)
+        begins.append([int(first.set[i]), int(first.row[i]), "".join(pieces["pieces"][:BEGINNING])])
+    about = {"title": title, "sets": list(found.tokens), "shard": SHARD, "sentences": begins}
+    about["sites"] = [
+        {
+            "hook": hook,
+            "features": site.d_sae,
+            "live": int((site.largest > 0).sum()),
+            "positions": site.positions.tolist(),
+            "page": found.pages.get(hook),
+        }
+        for hook, site in found.sites.items()
+    ]
+    about["edges"] = digits(bin_edges()[: BINS + 1])
     (path / "about.js").write_text(f'features.take("about", {json.dumps(about)});\n')
+    for other in others:
+        other.join()
+        if other.exitcode:
+            raise RuntimeError(f"a process that wrote pages ended with exit code {other.exitcode}")
 
 
-def _write(path: Path, key: str, value) -> None:
+def _sites(reader: Reader, path: Path, numbers: range) -> None:
+    """The pages of some sites. Their many small lists hold no cycles, and to look for some would double the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for i, (hook, site) in enumerate(reader.found.sites.items()):
+            if i in numbers:
+                _write(path, f"{i}/index", _index(reader, hook))
+                for start in progress(range(0, site.d_sae, SHARD), desc=f"pages: {hook}", delay=2):
+                    features = range(start, min(start + SHARD, site.d_sae))
+                    _write(path, f"{i}/{start // SHARD}", reader.records(hook, features))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _write(folder: Path, key: str, value) -> None:
+    path = folder / f"{key}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    packed = base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(text, LEVEL, mtime=0)).decode()
     path.write_text(f'features.take("{key}", "{packed}");\n')
 
 
-def _index(found: Collected, hook: str, words: Words) -> dict:
+def _index(reader: Reader, hook: str) -> dict:
     """What search and sorting need of a site: a column each; numbers are None where nothing was measured."""
-    site = found[hook]
+    site = reader.found[hook]
     nothing = np.full((site.d_sae, 3), np.nan)
     scores, losses = (nothing if x is None else x for x in (site.scores, site.losses))
     rate = site.count.sum(0) / max(1, site.positions.sum())
     columns = {"rate": rate, "score": scores[:, 0], "percentile": scores[:, 1], "loss": losses[:, 0]}
     return {
-        "label": [named(found, hook, f, words) for f in range(site.d_sae)],
-        "tokens": ["\n".join(peak_tokens(found, hook, f, words)) for f in range(site.d_sae)],
-        **{name: [digits(x) for x in column] for name, column in columns.items() if np.isfinite(column).any()},
+        "label": [reader.named(hook, f) for f in range(site.d_sae)],
+        "tokens": ["\n".join(reader.peaks(hook, f)) for f in range(site.d_sae)],
+        **{name: digits(column) for name, column in columns.items() if np.isfinite(column).any()},
     }
 
 
-def _sentence(found: Collected, n: int, words: Words) -> dict:
+def _sentence(reader: Reader, n: int) -> dict:
     """A sentence's pieces; by site and piece, features and activations in per cent of their largest, in turn."""
+    found = reader.found
     first = next(iter(found.sites.values())).sentences
-    s, row = int(first.set[n]), int(first.row[n])
-    texts = words.shown(list(found.tokens.values())[s][row].tolist())
+    texts = reader.line(int(first.set[n]), int(first.row[n])).pieces
     begins = [i for i, text in enumerate(texts) if text or not i]
     sites = []
     for site in found.sites.values():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..evidence import wilson
-from .collected import BINS, LOWEST, Contexts, Site, Watched, Whole
+from .collected import BINS, LOWEST, QUARTERS, RANDOM, Contexts, Site, Watched, Whole
 from .contexts import Entries, Table
 
 STRONG = 8  # features kept per token of a sentence
@@ -101,6 +101,7 @@ class State:
         places, mine = (np.ravel_multi_index(x[:3], (len(ctx), *stride)) for x in (watched, (set_, row, position)))
         by = np.lexsort((feature, mine))
         start = np.append(np.searchsorted(mine[by], places), len(by))
+        sample = _contexts(self.sample, ctx, largest)
         return Site(
             positions=self.kept.astype(np.int64),
             count=self.count.astype(np.int64),
@@ -108,7 +109,8 @@ class State:
             largest=largest,
             histogram=self.histogram,
             top=_contexts(self.top, ctx, largest),
-            sample=_contexts(self.sample, ctx, largest),
+            shown=_shown(sample),
+            sample=sample,
             watched=Watched(*watched, start, feature[by].astype(np.int32)),
             sentences=self._sentences(order),
         )
@@ -129,3 +131,27 @@ def _contexts(tables: list[Table], ctx: list[int], largest: np.ndarray) -> Conte
     there = value[..., None] * np.stack([t.window for t in tables]) / np.maximum(largest, 1e-30)[:, None, None]
     window = np.where(there > 0, np.clip(np.rint(255 * there), 1, 255), 0).astype(np.uint8)
     return Contexts(np.stack(rows).astype(np.int32), np.stack(positions).astype(np.int16), value, window)
+
+
+def _shown(sample: Contexts) -> Contexts:
+    """Of each feature's random contexts the first of each quarter, by activation, and the first that are left over."""
+    there, value = sample.row >= 0, sample.value
+    k, n = there.shape[-1], there.sum(-1, keepdims=True)
+    rank = np.argsort(np.argsort(np.where(there, -value, np.inf), axis=-1, kind="stable"), axis=-1)
+    big = n % QUARTERS * (n // QUARTERS + 1)  # the first quarters are larger by one, where they cannot be equal
+    quarter = np.where(
+        rank < big, rank // (n // QUARTERS + 1), n % QUARTERS + (rank - big) // np.maximum(n // QUARTERS, 1)
+    )
+    slot = np.where(there, np.arange(k), k)
+    chosen = [np.where(quarter == q, slot, k).min(-1) for q in range(QUARTERS)]
+    for picked in chosen:
+        slot = np.where(slot == picked[..., None], k, slot)
+    chosen = np.stack([*chosen, *np.moveaxis(np.sort(slot, axis=-1)[..., :RANDOM], -1, 0)], axis=-1)
+    none, at = chosen >= k, np.minimum(chosen, k - 1)
+    row, position, value = (np.take_along_axis(part, at, axis=-1) for part in sample[:3])
+    window = np.take_along_axis(sample.window, at[..., None], axis=-2)
+    kinds = (row.dtype.type(-1), position.dtype.type(-1), value.dtype.type(0))
+    row, position, value = (
+        np.where(none, empty, part) for empty, part in zip(kinds, (row, position, value), strict=True)
+    )
+    return Contexts(row, position, value, np.where(none[..., None], np.uint8(0), window))

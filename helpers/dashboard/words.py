@@ -11,6 +11,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .files import pack, unpack
 
 SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -31,6 +36,22 @@ class Words:
     def of(cls, tokenizer) -> Words:
         """``tokenizer`` itself if it is one of these already."""
         return tokenizer if isinstance(tokenizer, cls) else cls(tokenizer)
+
+    def save(self, path: str | Path) -> None:
+        """Write them into a file, so that pages can be made where the tokenizer is not."""
+        lengths = np.array([len(token) for token in self.bytes], dtype=np.int32)
+        Path(path).write_bytes(pack({"lengths": lengths, "bytes": np.frombuffer(b"".join(self.bytes), np.uint8)}, {}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Words:
+        """What :meth:`save` wrote."""
+        arrays, _ = unpack(Path(path).read_bytes())
+        ends, raw = np.cumsum(arrays["lengths"]).tolist(), arrays["bytes"].tobytes()
+        return cls([raw[start:end] for start, end in zip([0, *ends], ends, strict=False)])
+
+    def one(self, i: int) -> str:
+        """How a token shows by itself."""
+        return self.alone[i] or self.shown([i])[0]
 
     def shown(self, ids: Sequence[int]) -> list[str]:
         """How each token of a run shows; ``""`` where it belongs to the one before."""

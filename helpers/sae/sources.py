@@ -25,16 +25,21 @@ from .formats import load, load_saelens
 OURS = {f"smollm2-135m-{arm}": arm for arm in ("standard", "expanded", "gated")}
 SITE = "blocks.15.hook_resid_pre"
 PUBLIC = {"gpt2-small-res-jb": ("jbloom/GPT2-Small-SAEs-Reformatted", "blocks.10.hook_resid_pre", "gpt2")}
+PAGES = {"gpt2-small-res-jb": "https://www.neuronpedia.org/gpt2-small/10-res-jb/{feature}"}
 FILES = ("cfg.json", "sae_weights.safetensors")
 OUTLIER = 4.0  # medians, for models whose cutoff is not on record
 
 
 class Source(NamedTuple):
-    """``activations(n_seq)`` gives ``(n, d_model)`` of so many texts, without first positions and outliers."""
+    """``activations(n_seq)`` gives ``(n, d_model)`` of so many texts, without first positions and outliers.
+
+    ``page`` is the address at which others show its features, with ``{feature}`` in it, if there is one.
+    """
 
     sae: SAE
     activations: Callable[[int], Tensor]
     title: str
+    page: str | None = None
 
 
 def load_source(name: str) -> Source:
@@ -55,7 +60,7 @@ def load_source(name: str) -> Source:
         x = x - x.mean(1, keepdim=True)
         return _kept(x, OUTLIER * x.norm(dim=1).median().item())
 
-    return Source(sae, centred, f"{name}, {hook}")
+    return Source(sae, centred, f"{name}, {hook}", PAGES.get(name))
 
 
 def _folder(name: str, repository: str, inner: str) -> Path:

@@ -6,10 +6,11 @@ import torch
 from samples import seeded
 from transformers import AutoModelForCausalLM
 
-from helpers.dashboard import Collected, collect, loss_effects
-from helpers.dashboard.collected import bin_edges
-from helpers.dashboard.collecting import LINKS
+from helpers.dashboard import Collected, Words, collect, link_sites, loss_effects, name_features
+from helpers.dashboard.collected import QUARTERS, RANDOM, bin_edges
 from helpers.dashboard.contexts import priority
+from helpers.dashboard.neighbours import LINKS
+from helpers.dashboard.records import Reader
 from helpers.lm import activations, spliced_loss
 from helpers.sae import build, load_saelens
 
@@ -200,7 +201,8 @@ def test_scales_and_cutoffs_are_applied(world):
 def test_it_is_saved_and_comes_back(world, tmp_path):
     found = gathered(world)
     found["a"].labels = ["<b>"] * M
-    again = Collected.load(found.save(tmp_path / "here"), found.tokens)
+    again = Collected.load(found.save(tmp_path / "here"), dict(reversed(found.tokens.items())))
+    assert list(again.tokens) == list(found.tokens), "the order is that of what was collected"
     for hook in found.sites:
         for key, value in arrays(found[hook]).items():
             assert np.array_equal(value, arrays(again[hook])[key], equal_nan=True)
@@ -209,6 +211,65 @@ def test_it_is_saved_and_comes_back(world, tmp_path):
         Collected.load(tmp_path, found.tokens)
     with pytest.raises(ValueError, match="expected .'model', 'human'"):
         Collected.load(tmp_path / "here", {"model": found.tokens["model"]})
+
+
+def test_the_small_form_shows_the_same(world, tmp_path):
+    """Cards from the small form, saved and read, say what cards from all that was collected say; shades to 5%."""
+    words = [f" w{i}" for i in range(6)]
+    found = gathered(world)
+    for hook in found.sites:
+        name_features(found, hook, words)
+    again = Collected.load(found.small().save(tmp_path / "small"), found.tokens)
+    sizes = [
+        sum(p.stat().st_size for p in folder.iterdir()) for folder in (tmp_path / "small", found.save(tmp_path / "a"))
+    ]
+    assert sizes[0] < 0.7 * sizes[1]
+    one, two = (Reader(f, Words(words)) for f in (found, again))
+    for hook, site in found.sites.items():
+        for whole, small in zip(*(r.records(hook, range(site.d_sae)) for r in (one, two)), strict=True):
+            for key in whole.keys() - {"sets"}:
+                assert same(whole[key], small[key]), key
+            for a, b in zip(whole["sets"], small["sets"], strict=True):
+                assert a["bins"] == b["bins"] and a["count"] == b["count"] and same(a["density"], b["density"])
+                for kind in ("top", "quarters", "random"):
+                    for (v, place, text, heat), other in zip(a[kind], b[kind], strict=True):
+                        assert same(v, other[0]) and [place, text] == other[1:3]
+                        steps = np.frombuffer(bytes.fromhex(heat + other[3]), np.uint8).reshape(2, -1).astype(int)
+                        assert (abs(steps[0] - steps[1]) <= 13).all() and ((steps[0] > 0) == (steps[1] > 0)).all()
+    with pytest.raises(ValueError, match="'a' has no sample; expected what collect gave"):
+        name_features(again, "a", words)
+
+
+def same(a, b) -> bool:
+    """Equal texts and whole numbers; others up to one in the third digit."""
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b or (isinstance(a, float) and abs(a - b) <= 1.1e-2 * abs(a))
+
+
+def test_quarters_on_a_card_are_quarters_of_the_sample(world):
+    site = gathered(world, sample=16)["a"]
+    for s in range(2):
+        for f in range(M):
+            drawn = np.flatnonzero(site.sample.row[s, f] >= 0)
+            groups = np.array_split(drawn[np.argsort(-site.sample.value[s, f, drawn], kind="stable")], QUARTERS)
+            chosen = [group.min() if len(group) else -1 for group in groups]
+            rest = [i for i in drawn if i not in chosen][:RANDOM]
+            chosen += rest + [-1] * (RANDOM - len(rest))
+            rows = [site.sample.row[s, f, i] if i >= 0 else -1 for i in chosen]
+            assert site.shown.row[s, f].tolist() == rows
+
+
+def test_sites_collected_one_by_one_are_linked_as_if_together(world):
+    tokens, x, dictionaries = world
+    whole = gathered(world, watched=10**6)
+    parts = [gathered(world, watched=10**6, dictionaries={hook: sae}) for hook, sae in dictionaries.items()]
+    found = Collected(whole.tokens, {hook: part[hook] for hook, part in zip(dictionaries, parts, strict=True)}, (3, 2))
+    link_sites(found, {hook: sae.W_dec.detach() for hook, sae in dictionaries.items()})
+    for hook in dictionaries:
+        for kind in ("similar", "together"):
+            for a, b in zip(getattr(whole[hook], kind), getattr(found[hook], kind), strict=True):
+                assert np.allclose(a, b)
 
 
 # A model

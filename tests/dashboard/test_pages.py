@@ -1,5 +1,6 @@
 """The feature browser in a real browser, over hostile tokens, with no network: from disk and from a server."""
 
+import dataclasses
 import functools
 import gzip
 import http.server
@@ -205,6 +206,7 @@ def test_an_address_of_nothing_is_no_dead_end(visit, fragment):
 
 def test_a_sentence_shows_its_features_token_by_token(visit, found):
     page = visit("#sentences/1")
+    until(page, "![...document.querySelectorAll('.strong a')].some(a => a.textContent.startsWith('Feature '))")
     buttons = page.locator(".prose-tokens button")
     assert buttons.count() > 10
     at = page.evaluate(
@@ -310,6 +312,28 @@ def test_a_folder_of_something_else_is_left_alone(found, tmp_path):
     made = write_browser(tmp_path / "new", found, VOCAB)
     (made / "data" / "old.js").write_text("")
     assert not (write_browser(made, found, VOCAB) / "data" / "old.js").exists(), "an old one is replaced as a whole"
+
+
+def test_pages_are_the_same_however_many_write_them(found, folder, tmp_path):
+    again = write_browser(tmp_path / "two", found, VOCAB, title="<i>Tiny</i>", processes=2)
+    files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file()) and len(files) > 10
+    assert all((folder / file).read_bytes() == (again / file).read_bytes() for file in files)
+
+
+def test_a_card_links_to_a_public_page_and_to_nothing_else(visit, found, tmp_path):
+    public = dataclasses.replace(found, pages={B: "https://example.org/{feature}?<b>", A: "javascript:alert(1)"})
+    made = write_browser(tmp_path / "public", public, VOCAB)
+    link = visit(card_of(B, 3), at=made).locator("#card .where a")
+    assert link.get_attribute("href") == "https://example.org/3?<b>" and link.inner_text() == "public page"
+    assert visit(card_of(A, 3), at=made).locator("#card .where a").count() == 0
+    assert 'href="https://example.org/3?&lt;b&gt;"' in feature_card(public, B, 3, VOCAB).html
+    assert "javascript:" not in feature_card(public, A, 3, VOCAB).html.split("</p>")[0]
+
+
+def test_words_come_back_from_their_file(tmp_path):
+    Words(HOSTILE).save(tmp_path / "words.xz")
+    assert Words.load(tmp_path / "words.xz").bytes == Words(HOSTILE).bytes
 
 
 def test_what_cannot_be_written_is_refused_by_name(found, tmp_path):

@@ -22,6 +22,7 @@ def cache(tmp_path, monkeypatch):
 def test_a_public_dictionary_is_read_from_a_folder_in_the_cache(cache):
     shutil.copytree(FORMAT, cache / "saelens" / NAME)
     torch.testing.assert_close(load_source(NAME).sae.W_dec, load_saelens(FORMAT).W_dec)
+    assert load_source(NAME).page.format(feature=7).endswith("gpt2-small/10-res-jb/7")
 
 
 def test_a_public_dictionary_is_fetched_file_by_file(cache, monkeypatch):

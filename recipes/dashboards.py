@@ -1,0 +1,253 @@
+"""The feature browser's data: every feature of 18 sites of the embedded model, described, named and judged.
+
+    python -m recipes dashboards [--until MINUTES]
+
+The dictionaries are those of :mod:`recipes.every_layer`, in the cache. Six *twins* are trained in the same way on the
+model with shuffled weights; half of their features are the null of all names, the other half shows that it holds its
+level. Then each site is collected over the model's own held-out text and over human text, named, and a sample of its
+features is taken off the model. Done a shard of activations or a site at a time, each kept in the cache (disk: 15 GB
+until the twins are trained, then 0.2).
+
+`artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
+`artifacts/dashboards.csv` there is a row for each site; shares are of the features that have a score, with Wilson's 95%
+interval. Where `weights` is shuffled, they are of the half that is not the null.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from helpers.dashboard import (
+    Collected,
+    Names,
+    Site,
+    Words,
+    collect,
+    link_sites,
+    loss_effects,
+    name_features,
+    nameable,
+    null_percentile,
+)
+from helpers.evidence import wilson
+from helpers.lm import load_lm, load_tokens
+from helpers.runs import atomic, cache_dir, progress, save_artifact
+from helpers.sae import load
+
+from . import every_layer
+from .command import options
+from .every_layer import KINDS, one_layer
+from .harvest import KIND, MODEL, ROWS
+
+LAYERS = (2, 7, 12, 17, 22, 27)
+SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
+TWINS = tuple(f"blocks.{layer}.{KINDS[i % 3]}" for i, layer in enumerate(LAYERS))
+TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
+WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
+MEASURED = 128  # features a site whose loss is measured: drawn from those that fire
+ONE_TOKEN = 0.9  # of a feature's contexts: a single-token feature
+
+
+def folder() -> Path:
+    return cache_dir() / "dashboards-1"
+
+
+def dictionary(site: str, shuffled: bool = False) -> Path:
+    return folder() / "twins" / site if shuffled else every_layer.place(site)
+
+
+def collected(site: str, shuffled: bool = False) -> Path:
+    return folder() / ("shuffled" if shuffled else "trained") / site
+
+
+def shards(site: str) -> list[Path]:
+    """Files of a twin's activations, as :func:`recipes.every_layer.shards`."""
+    return [folder() / "activations" / site / f"{i:04d}.npy" for i in range(-(-len(load_tokens("train")) // ROWS))]
+
+
+@torch.inference_mode()
+def climb(whole, tokens: Tensor, sites: Sequence[str]) -> dict[str, Tensor]:
+    """Activations ``(n, ctx, d_model)`` at ``sites``, from one run through the layers up to the last of them."""
+    residual, seen = whole.model.embed_tokens(tokens), {}
+    for layer in range(1 + max(int(site.split(".")[1]) for site in sites)):
+        made = {KINDS[0]: residual, **one_layer(whole, layer, residual)}
+        seen |= {site: made[kind] for kind in KINDS if (site := f"blocks.{layer}.{kind}") in sites}
+        residual = made["next"]
+    return seen
+
+
+def harvest(i: int) -> None:
+    """One shard of the activations of all twins that are not trained yet."""
+    paths = {site: shards(site)[i] for site in TWINS if not dictionary(site, True).exists()}
+    if all(path.exists() for path in paths.values()):
+        return
+    part = load_tokens("train")[i * ROWS : (i + 1) * ROWS]
+    parts = [climb(every_layer.model(shuffled=True), rows, list(paths)) for rows in part.split(32)]
+    for site, path in paths.items():
+        every_layer.write(path, torch.cat([seen[site] for seen in parts]))
+
+
+def fit(site: str) -> None:
+    """Train a twin by the procedure of all dictionaries."""
+    every_layer.fitted(dictionary(site, True), shards(site))
+    shutil.rmtree(shards(site)[0].parent, ignore_errors=True)
+
+
+@cache
+def language_model():
+    return load_lm(MODEL, dtype=KIND)
+
+
+@cache
+def tokens() -> dict[str, Tensor]:
+    return {name: load_tokens(split) for name, split in TOKENS.items()}
+
+
+def described(site: str, shuffled: bool = False) -> Site:
+    """A site as :func:`gather` left it."""
+    return Collected.load(collected(site, shuffled), tokens())[site]
+
+
+def gather(site: str, shuffled: bool = False) -> None:
+    """Collect a site, name its features, and, unless it is a twin, measure what some of them are worth."""
+    where, place = collected(site, shuffled), dictionary(site, shuffled)
+    if where.exists():
+        return
+    if not place.exists():
+        raise FileNotFoundError(
+            f"the dictionary of {site} is not in the cache; run python -m recipes every_layer first"
+        )
+    sae, facts = load(place), json.loads(place.with_name(f"{site}.json").read_text())  # rescaled: takes what is there
+    whole, lm = every_layer.model(shuffled), language_model()
+
+    def activations(rows: Tensor) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        for index in torch.arange(len(rows)).split(16):
+            yield index.numpy(), climb(whole, rows[index], [site])
+
+    found = collect(
+        None if shuffled else lm, tokens(), {site: sae}, cutoffs={site: facts["cutoff"]}, watched=WATCHED,
+        sentences=SENTENCES, window=WINDOW, activations={name: activations(rows) for name, rows in tokens().items()},
+    )  # fmt: skip
+    name_features(found, site, words(), null=None if shuffled else null())
+    if not shuffled:
+        live = np.flatnonzero(found[site].largest > 0)
+        some = np.random.default_rng(0).permutation(live)[:MEASURED]
+        loss_effects(lm, found, site, sae, features=some.tolist())
+    found.save(where)
+
+
+@cache
+def words() -> Words:
+    return Words(language_model().tokenizer)
+
+
+def every_other(names: Names, start: int) -> Names:
+    return Names(names.labels[start::2], *(column[start::2] for column in names[1:]))
+
+
+@cache
+def null() -> Names:
+    """Every other feature of each twin: what names are held against."""
+    parts = [every_other(Names.of(described(site, True)), 0) for site in TWINS]
+    columns = [np.concatenate(column) for column in zip(*(part[1:] for part in parts), strict=True)]
+    return Names([label for part in parts for label in part.labels], *columns)
+
+
+def held_out(names: Names, reference: Names) -> np.ndarray:
+    """Percentiles of a twin's other half among the null, ``(d_sae,)``; NaN for the half that is in it."""
+    percentile = np.full(len(names.auroc), np.nan)
+    percentile[1::2] = null_percentile(every_other(names, 1), reference)
+    return percentile
+
+
+def row(name: str, weights: str, site: Site, percentile: np.ndarray, single: np.ndarray) -> dict:
+    """What the table says of a site, from its features that have a ``percentile``; ``single``: those of one token."""
+    scored = np.isfinite(percentile)
+    n, hits = int(scored.sum()), int(nameable(percentile).sum())
+    low, high = wilson(hits / max(1, n), max(1, n))
+    _, layer, kind = name.split(".")
+    out = {
+        "site": name, "layer": int(layer), "kind": kind, "weights": weights, "features": site.d_sae,
+        "live": int((site.largest > 0).sum()), "scored": n, "nameable": hits / max(1, n), "low": float(low),
+        "high": float(high), "single_token": float(single[scored].mean()),
+        "auroc": float(np.median(site.scores[scored, 0])),
+    }  # fmt: skip
+    if site.losses is not None:
+        loss = site.losses[np.isfinite(site.losses[:, 0])]
+        out |= {"measured": len(loss), "loss": float(np.median(loss[:, 0])), "saves": float((loss[:, 1] > 0).mean())}
+    return out
+
+
+def of_one_token(site: Site, sets: Sequence[np.ndarray]) -> np.ndarray:
+    """Which features have nearly all of their sampled contexts at one token, ``(d_sae,)``."""
+    sample, out = site.sample, np.zeros(site.d_sae, dtype=bool)
+    ids = np.concatenate(
+        [np.where(sample.row[s] >= 0, rows[sample.row[s], sample.position[s]], -1) for s, rows in enumerate(sets)], 1
+    )
+    for f, mine in enumerate(ids):
+        if (mine >= 0).any():
+            many = np.unique(mine[mine >= 0], return_counts=True)[1]
+            out[f] = many.max() >= ONE_TOKEN * many.sum()
+    return out
+
+
+def ship(seconds: float) -> None:
+    """The artifacts, once all is there."""
+    sets = {name: rows.numpy() for name, rows in tokens().items()}
+    made = {"recipe": "python -m recipes dashboards", "seed": 0, "seconds": round(seconds)}
+    rows = []
+    for name in SITES:
+        site = described(name)
+        rows.append(row(name, "trained", site, site.scores[:, 1], of_one_token(site, list(sets.values()))))
+    for name in TWINS:
+        site = described(name, True)
+        percentile = held_out(Names.of(site), null())
+        rows.append(row(name, "shuffled", site, percentile, of_one_token(site, list(sets.values()))))
+    table = pd.DataFrame(rows).round(4)
+    save_artifact("dashboards.csv", lambda path: table.to_csv(path, index=False), **made)
+    found = Collected(sets, {name: described(name) for name in SITES}, WINDOW)
+    link_sites(found, {name: load(dictionary(name)).W_dec.detach().float() for name in SITES})
+    files = {name: f"tokens/{split}.npy" for name, split in TOKENS.items()}
+    save_artifact("dashboards", lambda path: pack(found, path), **made, tokens=files)
+
+
+def pack(found: Collected, path: Path) -> None:
+    """What pages need, in as little room as they let it."""
+    found.small().save(path)
+    words().save(path / "words.xz")
+
+
+def units() -> list[Callable[[], None]]:
+    """All there is to do, in order; each is done at once if it was done before."""
+    twins = [partial(harvest, i) for i in range(len(shards(TWINS[0])))] + [partial(fit, site) for site in TWINS]
+    return [*twins, *(partial(gather, site, True) for site in TWINS), *(partial(gather, site) for site in SITES)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = options("dashboards", __doc__, "until").parse_args(argv)
+    begun, record = time.time(), folder() / "seconds.json"
+    for unit in progress(units(), desc="dashboards"):
+        start = time.time()
+        if args.until is not None and start > begun + 60 * args.until:
+            return
+        unit()
+        spent = time.time() - start + (json.loads(record.read_text()) if record.exists() else 0.0)
+        with atomic(record) as scratch:
+            scratch.write_text(json.dumps(spent))
+    ship(spent)
+
+
+if __name__ == "__main__":
+    from recipes import dashboards
+
+    dashboards.main()
