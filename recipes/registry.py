@@ -117,11 +117,11 @@ RECIPES = {
         ),
         Recipe(
             "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors"), 170,
-            "model, every_layer's dictionaries", (UNTIL,), full=None, shipped=False,
+            "model, every_layer", (UNTIL,), full=None, shipped=False,
         ),
         Recipe(
             "dashboards", "8", ("dashboards", "dashboards.csv"), 240,
-            "model, every_layer's dictionaries, disk 15 GB", (UNTIL,), full=None, shipped=False,
+            "model, every_layer, 15 GB", (UNTIL,), full=None, shipped=False,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
