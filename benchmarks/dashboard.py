@@ -1,6 +1,6 @@
 """Features described: `collect` against SAEDashboard, its memory as tokens grow, and the browser's sizes and search.
 
-    python -m benchmarks.dashboard [--rows N] [--rounds N]
+    python -m benchmarks.dashboard [--rows N] [--features N] [--rounds N]
 
 Prints one table and writes ``dashboard.json`` and ``dashboard.md`` beside this file. Both get the embedded model, one
 of the book's dictionaries (as a SAELens folder) and the same tokens, each in a fresh process, in turns; the unit is
@@ -34,8 +34,9 @@ PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "pytho
 HOOK = "blocks.6.hook_mlp_out"
 DICTIONARY = ROOT / "artifacts" / "dictionaries" / f"standard-{HOOK}"
 GROWTH = (1, 2, 8)  # times the tokens of the race
-SITES = 18  # of the browser
+FEATURES = 41_472  # of the browser: those of 18 such dictionaries
 QUERIES = ("the", "s", "word", "mlp_out", "129", "“", "zzzz", "6.hook_mlp/5")
+TRIES = 7
 TYPED = """async (query) => {
     const [box, status] = ["query", "status"].map((id) => document.getElementById(id));
     const seen = new Promise((done) => new MutationObserver(done).observe(status, {childList: true}));
@@ -47,15 +48,17 @@ TYPED = """async (query) => {
     return performance.now() - start; }"""
 
 
-def prepare(folder: Path, rows: int) -> dict:
-    """The dictionary as SAELens writes one, the tokens, and what both contenders are told."""
+def prepare(folder: Path, rows: int, features: int | None = None) -> dict:
+    """The dictionary (its first ``features``) as SAELens writes one, tokens, and what both contenders are told."""
     from helpers.lm import load_tokens, model_folder
     from helpers.sae import load
 
     sae = load(DICTIONARY)
-    d_sae, d_model = sae.W_dec.shape
     (folder / "sae").mkdir(parents=True)
-    weights = {key: getattr(sae, key).detach().contiguous() for key in ("W_enc", "W_dec", "b_enc", "b_dec")}
+    weights = {key: getattr(sae, key).detach() for key in ("W_enc", "W_dec", "b_enc", "b_dec")}
+    weights |= {key: weights[key][:features].contiguous() for key in ("W_dec", "b_enc")}
+    weights["W_enc"] = weights["W_enc"][:, :features].contiguous()
+    d_sae, d_model = weights["W_dec"].shape
     save_file(weights, folder / "sae" / "sae_weights.safetensors")
     about = {"architecture": "standard", "d_in": d_model, "d_sae": d_sae, "dtype": "float32", "device": "cpu"}
     about |= {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}
@@ -144,16 +147,14 @@ def race(asked: dict, folder: Path, rounds: int) -> dict[str, list[dict]]:
 
 
 def pages(folder: Path, asked: dict) -> Path:
-    """A browser of what the race collected, its one site standing for ``SITES`` of them."""
+    """A browser of what the race collected."""
     from transformers import AutoTokenizer
 
     from helpers.dashboard import Collected, write_browser
 
     tokens = {"text": load_file(asked["tokens"])["tokens"]}
     found = Collected.load(folder / "found", tokens)
-    made = write_browser(folder / "pages", found, AutoTokenizer.from_pretrained(asked["model"]))
-    repeat(made, SITES)
-    return made
+    return write_browser(folder / "pages", found, AutoTokenizer.from_pretrained(asked["model"]))
 
 
 def repeat(folder: Path, sites: int) -> None:
@@ -175,44 +176,46 @@ def compressed(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), 6))
 
 
-def looked_at(folder: Path, chromium: str) -> dict:
-    """The pages in a browser, from disk: bytes of what each step loads, and how long searches take (ms)."""
+def weights(page, folder: Path, hook: str, features: int) -> dict[str, int]:
+    """Compressed bytes of what a page loads at first, for a card more (the largest of some), and for search."""
+    asked: list[Path] = []
+    page.on("request", lambda request: asked.append(folder / request.url.split(folder.name + "/")[1].split("#")[0]))
+
+    def settled(expression: str) -> int:
+        end = time.monotonic() + 300
+        while not page.evaluate(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{expression} is not so after five minutes")
+            page.wait_for_timeout(50)
+        weight = sum(compressed(path) for path in set(asked))
+        asked.clear()
+        return weight
+
+    page.goto((folder / "index.html").as_uri(), wait_until="load")
+    out = {"first_view": settled("document.querySelectorAll('#list a').length > 20"), "card": 0}
+    for feature in range(0, 512, 64):
+        page.evaluate("address => { location.hash = address }", f"#{hook}/{feature}")
+        shown = f"document.querySelector('#card .where')?.textContent.endsWith('feature {feature}')"
+        out["card"] = max(out["card"], settled(shown))
+    page.locator("#query").focus()
+    out["indexes"] = settled(f"features.find('blocks', '', 'match').length === {features}")
+    return out
+
+
+def looked_at(folder: Path, sites: int, chromium: str) -> dict:
+    """The pages of so many sites in a browser, from disk: bytes of what each step loads, milliseconds of searches."""
     from playwright.sync_api import sync_playwright
 
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags.split())
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        asked: list[Path] = []
-        page.on("request", lambda request: asked.append(folder / request.url.split(folder.name + "/")[1].split("#")[0]))
-
-        def settled(expression: str) -> int:
-            end = time.monotonic() + 300
-            while not page.evaluate(expression):
-                if time.monotonic() > end:
-                    raise TimeoutError(f"{expression} is not so after five minutes")
-                page.wait_for_timeout(50)
-            weight = sum(compressed(path) for path in set(asked))
-            asked.clear()
-            return weight
-
-        page.goto((folder / "index.html").as_uri(), wait_until="load")
-        out = {"first_view": settled("document.querySelectorAll('#list a').length > 20")}
-        site = "blocks.0.hook_mlp_out"
-        cards = []
-        for feature in range(0, 1024, 128):
-            page.evaluate("address => { location.hash = address }", f"#{site}/{feature}")
-            ending = f"feature {feature}"
-            cards.append(settled(f"document.querySelector('#card .where')?.textContent.endsWith({json.dumps(ending)})"))
-        out["card"] = max(cards)
-        page.locator("#query").focus()
-        features = len(json.loads(index(folder))["label"]) * SITES
-        out["indexes"] = settled(f"features.find('blocks', '', 'match').length === {features}")
+        features = len(json.loads(index(folder))["label"]) * sites
+        out = {"features": features, "sites": sites, **weights(page, folder, "blocks.0.hook_mlp_out", features)}
         page.wait_for_timeout(500)
-        out["features"] = features
         found = "q => { const t = performance.now(); features.find(q, '', 'match'); return performance.now() - t; }"
-        out["search"] = {q: [page.evaluate(found, q) for _ in range(5)] for q in QUERIES}
-        out["typed"] = {q: [page.evaluate(TYPED, q) for _ in range(5)] for q in QUERIES}
+        out["search"] = {q: [page.evaluate(found, q) for _ in range(TRIES)] for q in QUERIES}
+        out["typed"] = {q: [page.evaluate(TYPED, q) for _ in range(TRIES)] for q in QUERIES}
         browser.close()
     return out
 
@@ -225,6 +228,7 @@ def index(folder: Path) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=64, help="sequences of 128 tokens in the race")
+    parser.add_argument("--features", type=int, help="so many of the dictionary's; by default all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = parser.parse_args()
@@ -232,7 +236,7 @@ def main() -> None:
     results = {**report.stamp(), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        asked = prepare(folder, options.rows)
+        asked = prepare(folder, options.rows, options.features)
         tokens = load_file(asked["tokens"])["tokens"]
         d_sae, d_model = load_file(folder / "sae" / "sae_weights.safetensors")["W_dec"].shape
         results["sizes"] = {"d_sae": d_sae, "d_model": d_model, "tokens": tokens.numel(), "hook": HOOK}
@@ -243,7 +247,9 @@ def main() -> None:
             results["growth"][str(times)] = more["peak"]
         known = (os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
         if chromium := next(filter(None, known), None):
-            results["browser"] = looked_at(pages(folder, asked), chromium)
+            made, sites = pages(folder, asked), round(FEATURES / d_sae)
+            repeat(made, sites)
+            results["browser"] = looked_at(made, sites, chromium)
     report.keep(results, report.dashboard(results), options.out, "dashboard")
 
 
