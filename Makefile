@@ -61,6 +61,7 @@ bench: $(MODEL)  ## compare with other libraries, side by side
 	$(PY) -m benchmarks.superposition
 	$(PY) -m benchmarks.geometry
 	$(PY) -m benchmarks.singular
+	$(PY) -m benchmarks.dashboard
 	$(PY) tools/readme.py
 
 colab: $(READY)  ## rehearse Colab: fresh environment, one notebook alone in an empty folder

@@ -6,6 +6,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from helpers.runs import atomic, hardware
 
@@ -78,8 +79,23 @@ All {losses} losses whose λ is known. Here every chart is written out, at every
 resolves the curves over the complex numbers and keeps conjugate points together. They take turns; sums of medians.
 λ is also minus the largest root of the Bernstein polynomial, which Singular computes from differential operators.
 """
+DASHBOARD = """\
+**Features described** (chapter 8), measured {date} on {machine} ({threads} threads), load {load_at_start} at the start
+
+| what | measured | ratio |
+|---|---|---|
+{rows}
+
+The first {d_sae:,} features of a dictionary ({hook} of the embedded model, d_model {d_model}), {tokens:,} tokens, fp32,
+a fresh process each, in turns; the clock begins when model, dictionary and tokens are in memory. SAEDashboard has its
+default layout and keeps activations on disk, so that it runs the model once; its largest activations are the same.
+Here more is kept: contexts with no text twice, densities with intervals, neighbours by direction and by co-activation,
+whole sentences. Processor seconds are those of all threads; where the machine is shared they tell more than the clock.
+The browser holds {features:,} features: this site {sites} times. Sizes are of what is sent, compressed.
+"""
 BUSY = "\nThe machine was busy with other work, so the two processes did not have two cores to themselves."
 LIMIT = 2048  # MiB that a million directions may take
+SEARCH = 100  # ms that a search over all features may take
 RESIDENT = 1024  # MiB that the cosines of 24,576 rows may take
 
 
@@ -178,6 +194,57 @@ def singular(results: dict) -> str:
         rows.append(("of these with the same λ", f"{results['agree']}", f"{results['agree'] / len(times):.0%}"))
     values = {k: results[k] for k in ("date", "machine", "load_at_start", "losses")}
     return SINGULAR.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def dashboard(results: dict) -> str:
+    """Rates, processor seconds and memory of both; memory as tokens grow; sizes and search of the browser."""
+    sizes, race, rows = results["sizes"], results["race"], []
+    work = sizes["d_sae"] * sizes["tokens"]
+
+    def middle(name: str, key: str, part: str | None = None) -> float:
+        return median((turn[part] if part else turn)[key] for turn in race[name])
+
+    peer = "SAEDashboard" if "SAEDashboard" in race else None
+    for what, part in (("collected", None), ("collected and named", "named")):
+        seconds = middle("here", "seconds", part)
+        ratio = f"**{middle(peer, 'seconds') / seconds:.1f}**" if peer else ""
+        rows.append((f"{what}, features × tokens/s", f"{work / seconds:,.0f}", ratio))
+        cpu = middle("here", "cpu_seconds", part)
+        rows.append((f"{what}, processor s", f"{cpu:,.0f}", f"{middle(peer, 'cpu_seconds') / cpu:.1f}" if peer else ""))
+    rows.append(("the model alone, processor s", f"{middle('here', 'cpu_seconds', 'model'):,.0f}", ""))
+    if peer:
+        rows.append((f"{peer}, features × tokens/s", f"{work / middle(peer, 'seconds'):,.0f}", "1"))
+        rows.append((f"{peer}, processor s", f"{middle(peer, 'cpu_seconds'):,.0f}", "1"))
+    first = results["growth"]["1"]
+    for times, peak in results["growth"].items():
+        tokens = int(times) * sizes["tokens"]
+        rows.append((f"peak memory, {tokens:,} tokens, MiB", f"{peak:,.0f}", f"{peak / first:.2f}"))
+    rows.append(("of it before the first token (model, libraries), MiB", f"{middle('here', 'before'):,.0f}", ""))
+    if peer:
+        peak = middle(peer, "peak")
+        rows.append((f"peak memory of {peer}, MiB", f"{peak:,.0f}", f"{peak / first:.2f}"))
+        rows.append(("of it before the first token, MiB", f"{middle(peer, 'before'):,.0f}", ""))
+    if "browser" in results:
+        rows += _browser(results["browser"])
+    values = {k: results[k] for k in ("date", "machine", "threads", "load_at_start")} | sizes
+    values |= {"features": 0, "sites": 0} | results.get("browser", {})
+    return DASHBOARD.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def _browser(found: dict) -> list[tuple[str, str, str]]:
+    rows = [
+        (f"browser, {what}, kB (limit {most})", f"{found[key] / 1000:,.0f}", f"{found[key] / 1000 / most:.2f}")
+        for what, key, most in (("first view", "first_view", 250), ("a card more, the largest of 8", "card", 80))
+    ]
+    rows.append(("browser, the index of all sites, kB", f"{found['indexes'] / 1000:,.0f}", ""))
+    for what, key in (("a search", "search"), ("from a key to the list", "typed")):
+        slowest, least = (max(map(of, found[key].values())) for of in (median, min))
+        name = f"browser, {what}, the slowest of {len(found[key])} queries, ms (limit {SEARCH}): median"
+        rows += [
+            (name, f"{slowest:.0f}", f"{slowest / SEARCH:.2f}"),
+            ("least", f"{least:.0f}", f"{least / SEARCH:.2f}"),
+        ]
+    return rows
 
 
 def best(race: dict[str, dict], library: str) -> tuple[str, dict] | None:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import chapters  # noqa: E402
 
-REPORTS = [ROOT / "benchmarks" / name for name in ("results.md", "superposition.md", "geometry.md", "singular.md")]
+MEASURED = ("results", "superposition", "geometry", "singular", "dashboard")
+REPORTS = [ROOT / "benchmarks" / f"{name}.md" for name in MEASURED]
 
 
 def verdicts() -> str:

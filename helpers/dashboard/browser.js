@@ -111,14 +111,14 @@
       const number = /^\d+$/.test(q) ? +q : -1;
       const [, hook, id] = /^(.+)\/(\d+)$/.exec(q) || [];
       const exact = new Set(tokens.get(q) || []);
+      const names = about.sites.map((one) => one.hook.toLowerCase());
+      const [meant, all] = [hook, q].map((part) => names.map((name) => Boolean(part) && name.includes(part)));
       const classes = [[], [], []];
       for (const entry of entries) {
         if (site !== "" && entry.site !== +site) continue;
-        const name = about.sites[entry.site].hook.toLowerCase();
-        if (hook && name.includes(hook) && entry.id === +id) classes[0].push(entry);
-        else if (entry.id === number) classes[0].push(entry);
+        if (entry.id === number || (meant[entry.site] && entry.id === +id)) classes[0].push(entry);
         else if (exact.has(entry)) classes[1].push(entry);
-        else if (entry.text.includes(q) || name.includes(q)) classes[2].push(entry);
+        else if (all[entry.site] || entry.text.includes(q)) classes[2].push(entry);
       }
       found = classes.flat();
     }
@@ -452,7 +452,7 @@
     $("site").append(option("", "All"), ...about.sites.map((site, i) => option(i, site.hook)));
     $("sort").append(...Object.entries(SORTS).map(([name, [text]]) => option(name, text)));
     let waiting = 0;
-    $("query").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(list, 40); });
+    $("query").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(list, 20); });
     $("query").addEventListener("focus", loadAll, { once: true });
     $("site").addEventListener("change", async () => {
       await ($("site").value === "" ? loadAll() : load(+$("site").value));

@@ -116,10 +116,10 @@ def logit_effects(lm, rows: Tensor, chunk: int = 256) -> Effects:
     shifted = norm(x + 1)
     centres = bool((shifted - norm(x)).abs().max() < 1e-2 * (norm(x).abs().max()))
     U = lm.W_U.float()
-    U = gain[:, None] * (U - U.mean(1, keepdim=True))
     tokens, values = [], []
     for part in rows.to(device).split(chunk):
-        logits = (part - part.mean(1, keepdim=True) if centres else part) @ U
+        logits = ((part - part.mean(1, keepdim=True) if centres else part) * gain) @ U
+        logits -= logits.mean(1, keepdim=True)
         up, down = logits.topk(LOGITS, dim=1), logits.topk(LOGITS, dim=1, largest=False)
         tokens.append(torch.cat([up.indices, down.indices], 1).int().cpu().numpy())
         values.append(torch.cat([up.values, down.values], 1).cpu().numpy())

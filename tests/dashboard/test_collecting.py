@@ -324,7 +324,9 @@ def test_a_loss_effect_is_that_of_taking_the_feature_off(lm, saelens):
     [
         ({"tokens": torch.zeros(0, 8, dtype=torch.int64)}, "non-empty integer tensor"),
         ({"tokens": torch.zeros(2, 8)}, r"tokens\['text'\] is \(2, 8\) of torch.float32"),
+        ({"tokens": torch.zeros(2, 0, dtype=torch.int64)}, "non-empty integer tensor"),
         ({"tokens": torch.full((2, 8), 60_000)}, "holds ids 60000 to 60000; expected 0 to 49151"),
+        ({"tokens": torch.full((2, 8), -1)}, "holds ids -1 to -1; expected 0 to 49151"),
         ({"tokens": {}}, "0 token sets"),
         ({"hook": "blocks.1.hook_resid"}, "did you mean blocks.1.hook_resid_"),
         ({"width": 16}, "has d_model=16; expected 32"),

@@ -7,6 +7,7 @@ from samples import seeded
 
 from helpers.dashboard import Words, collect, name_features, nameable, null_percentile
 from helpers.dashboard.names import Names
+from helpers.evidence import wilson
 
 VOCAB, N, CTX = 40, 150, 32
 
@@ -100,13 +101,18 @@ def test_the_null_holds_its_level():
 
 
 def test_held_out_null_features_are_nameable_in_one_of_twenty(words):
-    """All the way from activations: chance features of many rates, half of them the null of the other half."""
+    """All the way from activations: chance features of many rates, at random half of them the null of the others."""
     rates = np.geomspace(0.02, 0.3, 120)
     one, two = (planted([often(r, 1000 * s + i) for i, r in enumerate(rates)], seed=s) for s in (1, 2))
     null = name_features(two, "a", words)
-    names = name_features(one, "a", words, null=null)
-    hits = nameable(names.percentile).sum()
-    assert 0 <= hits <= 14, "of 120, 6 by right; 15 or more come in 1 of 1000"
+    names, rng, shares = name_features(one, "a", words, null=null), np.random.default_rng(0), []
+    pool = [np.concatenate(pair) for pair in zip(names[1:], null[1:], strict=True)]
+    for _ in range(20):
+        drawn = rng.permutation(len(pool[0]))
+        mine, theirs = (Names([""] * 120, *(column[half] for column in pool)) for half in (drawn[:120], drawn[120:]))
+        shares.append(nameable(null_percentile(mine, theirs)).mean())
+    low, high = wilson(np.mean(shares), 2 * len(rates))
+    assert low < 0.05 < high and 0 < np.mean(shares) < 0.08, shares
     assert abs(np.nanmean(names.percentile) - 0.5) < 0.1
     good = planted([lambda t: t == 7] * 3)
     assert nameable(name_features(good, "a", words, null=null).percentile).all()
