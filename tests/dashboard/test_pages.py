@@ -139,6 +139,7 @@ def test_all_of_it_goes_by_keyboard(visit):
     page = visit()
     page.keyboard.press("/")
     page.keyboard.type("word7")
+    until(page, "document.querySelector('#list a') && /^\\d/.test(document.querySelector('#status').textContent)")
     page.wait_for_timeout(200)
     page.keyboard.press("ArrowDown")
     first = page.evaluate("document.activeElement.getAttribute('href')")
