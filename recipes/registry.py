@@ -54,8 +54,8 @@ RECIPES = {
             (REDUCED, UNTIL, SCHEDULER, "--extend"), 10, reduced=SMALL,
         ),
         Recipe(
-            "gated_second", "1", ("gated_second.csv", "gated_second_losses.safetensors"), 400,
-            "Gemma, network once, 1.3 GB", (REDUCED, UNTIL, SCHEDULER), 30, full=None, shipped=False,
+            "gated_second", "1", ("gated_second.csv", "gated_second_losses.safetensors"), 110,
+            "Gemma, network once, 1.3 GB", (REDUCED, UNTIL, SCHEDULER), 16, full=None,
         ),
         Recipe(
             "cosines", "2, 7", ("cosines.csv", "cosines.safetensors", "coactivation.csv", "cosines_own.csv"), 30,
