@@ -83,11 +83,15 @@ def test_where_the_style_cannot_open_folds_the_page_does_and_closes_them_after(v
 
 
 def test_of_what_stands_behind_a_number_only_the_interval_is_printed(paper):
-    text = paper().locator("article").inner_text()
+    tab = paper()
+    text = tab.locator("article").inner_text()
     assert "9 to 13 of 16" in text
     for junk in ("How it was computed", "95%, over words", "In the glossary", "In the references", "If there were"):
         assert junk not in text
-    assert ") ." not in text and "(−0.10 to 0.05 nats)." in text
+    assert "−0.10 to 0.05 nats." in text  # no space before the stop
+    interval = tab.locator(".told-more > .interval").first
+    marks = [interval.evaluate(f"e => getComputedStyle(e, '::{side}').content") for side in ("before", "after")]
+    assert marks == ['" ("', '")"']  # the brackets are the style's
 
 
 def test_the_table_of_verdicts_fits_the_sheet(paper):
