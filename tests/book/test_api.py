@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from bs4 import BeautifulSoup
-from test_site import CHAPTER_BYTES, ROOT, SITE, Visit, address, site  # noqa: F401 (fixtures)
+from test_site import CHAPTER_BYTES, ROOT, Visit
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import api  # noqa: E402
@@ -23,7 +23,7 @@ LIGHT = "import sys; import api; api.faces(); assert not {'torch', 'numpy', 'hel
 
 
 @pytest.fixture(scope="module")
-def page(site):  # noqa: F811
+def page(site):
     return BeautifulSoup((site / "book" / "api.html").read_text(encoding="utf-8"), "html.parser")
 
 
@@ -113,7 +113,7 @@ def test_the_page_is_made_without_importing_what_it_lists():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_weighs_little(browser, address, capsys):  # noqa: F811
+def test_the_page_weighs_little(browser, address, capsys):
     with Visit(browser, f"{address}/book/api.html") as visit:
         total = sum(visit.weight().values())
     with capsys.disabled():
