@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import whole
+from .masks import read_mask
 from .weights import EMBEDDED, model_folder
 
 IGNORED = -100  # what a target of no loss is called
@@ -101,7 +102,7 @@ def activations(
     """
     hooks = (hook,) if isinstance(hook, str) else tuple(hook)
     _check(lm, tokens, *hooks)
-    mask = _mask(lm, tokens, mask)
+    mask = read_mask(lm, tokens, mask)
     if not hooks:
         raise ValueError(f"hook={hook!r}; expected a hook's name, or several")
     whole("batch_size", batch_size, 1), whole("skip_first", skip_first, 0, tokens.shape[1] - 1)
@@ -192,7 +193,7 @@ def spliced_loss(
     _check(lm, tokens, hook)
     if tokens.shape[1] < 2:
         raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected at least two per sequence, to predict one")
-    mask = torch.ones_like(tokens, dtype=torch.bool) if (mask := _mask(lm, tokens, mask)) is None else mask
+    mask = torch.ones_like(tokens, dtype=torch.bool) if (mask := read_mask(lm, tokens, mask)) is None else mask
     if not mask[:, 1:].any():
         raise ValueError("mask leaves no token to predict; expected two in one sequence at least")
 
@@ -255,23 +256,6 @@ def _check(lm, tokens: Tensor, *hooks: str) -> None:
             near = difflib.get_close_matches(str(hook), lm.hook_dict, n=3)
             known = ", ".join(near) or "one of lm.hook_dict"
             raise ValueError(f"hook={hook!r} is not in this model; did you mean {known}?")
-
-
-def _mask(lm, tokens: Tensor, mask) -> Tensor | None:
-    """``mask`` as ``(n_seq, ctx)`` bool, if pads lie behind the tokens, where no token sees them."""
-    if mask is None:
-        words = getattr(lm, "tokenizer", None)
-        pad, *others = (getattr(words, f"{kind}_token_id", None) for kind in ("pad", "bos", "eos", "unk"))
-        if pad is not None and pad not in others and bool((tokens == pad).any()):
-            raise ValueError(f"tokens holds the pad id {pad} and mask=None; expected a mask, false at pads")
-        return None
-    seen = torch.as_tensor(mask)
-    if seen.shape != tokens.shape or not ((seen == 0) | (seen == 1)).all():
-        raise ValueError(f"mask has shape {tuple(seen.shape)}, {seen.dtype}; expected {tuple(tokens.shape)} of 0 and 1")
-    seen = seen.bool()
-    if (seen[:, 1:] & ~seen[:, :-1]).any() or not seen[:, 0].all():
-        raise ValueError("mask has pads before tokens, which would move their positions; expected them behind")
-    return seen
 
 
 def _from_hub(bridge, name: str, device: str, dtype: torch.dtype):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.lm import activations, load_lm, load_tokens, spliced_loss
-from helpers.lm.bridge import _mask
+from helpers.lm.masks import read_mask
 
 HOOK = "blocks.3.hook_resid_pre"
 
@@ -59,9 +59,9 @@ class Stub:
 def test_pads_without_a_mask_are_refused_where_they_can_be_told(padded):
     tokens = torch.tensor([[2, 5, 0, 0]])
     with pytest.raises(ValueError, match="pad id 0 and mask=None"):
-        _mask(Stub, tokens, None)
-    assert _mask(Stub, tokens[:, :2], None) is None
-    assert _mask(Stub, tokens, tokens != 0).sum() == 2
+        read_mask(Stub, tokens, None)
+    assert read_mask(Stub, tokens[:, :2], None) is None
+    assert read_mask(Stub, tokens, tokens != 0).sum() == 2
 
 
 def test_heads_are_joined_for_both(lm):

@@ -9,8 +9,7 @@ import torch
 from samples import seeded
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from helpers.dashboard import Collected, Words, write_browser
-from helpers.dashboard.names import Names
+from helpers.dashboard import Collected, Names, Words, write_browser
 from helpers.lm import activations, load_lm, model_folder
 from helpers.runs import artifact, manifest
 from helpers.sae import build, save
