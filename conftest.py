@@ -21,9 +21,7 @@ def pytest_configure(config):
     if hasattr(config.option, "nbval_sanitize_with") and config.option.nbval_sanitize_with is None:
         config.option.nbval_sanitize_with = str(ROOT / "tests" / "nbval_sanitize.cfg")
     if hasattr(config.option, "nbval_cell_timeout") and config.option.nbval_cell_timeout == 2000:
-        config.option.nbval_cell_timeout = (
-            600  # of seconds: ten times the longest, for machines that are busy with something else
-        )
+        config.option.nbval_cell_timeout = 300  # a cell that takes five minutes is a defect
 
 
 def pytest_collectstart(collector):

@@ -148,7 +148,6 @@ class Chunk:
         """Logits ``(n_seq, ctx - 1, d_vocab)`` of every next token, float32."""
         return self.whole.lm_head(self.whole.model.norm(x[:, :-1])).float()
 
-    @cache  # noqa: B019 (chunks are few)
     def kept(self, layer: int, kind: str) -> Tensor:
         """Positions ``(n_seq, ctx)`` that are left as they are."""
         mask = self.clean[layer, kind].float().norm(dim=-1) > parts(f"blocks.{layer}.{kind}")["cutoff"]
@@ -222,7 +221,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options("coverage", __doc__, "until")
     args = parser.parse_args(argv)
     begun = time.time()
-    layers = next(i for i in range(31) if i == 30 or not all(place(site).exists() for site in sites(i)))
+    done = [all(place(site).exists() for site in sites(i)) for i in range(len(model().model.layers))]
+    layers = [*done, False].index(False)
     if not layers:
         raise FileNotFoundError("no layer's dictionaries are in the cache; run python -m recipes every_layer first")
     jobs = [(split, start) for split, n in SEQUENCES.items() for start in range(0, n, CHUNK)]

@@ -1,11 +1,8 @@
 """The feature browser in a real browser, over hostile tokens, with no network: from disk and from a server."""
 
 import dataclasses
-import functools
 import gzip
-import http.server
 import shutil
-import threading
 import time
 
 import pytest
@@ -54,15 +51,9 @@ def folder(found, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(folder):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/index.html"
-    server.shutdown()
+def served(folder, serving):
+    with serving(folder) as address:
+        yield f"{address}/index.html"
 
 
 @pytest.fixture
@@ -137,10 +128,16 @@ def test_the_policy_stops_what_would_run(visit):
 
 def test_all_of_it_goes_by_keyboard(visit):
     page = visit()
+    until(page, "document.querySelector('#list a')")
     page.keyboard.press("/")
+    until(page, "document.activeElement.id === 'query'")
     page.keyboard.type("word7")
-    until(page, "document.querySelector('#list a') && /^\\d/.test(document.querySelector('#status').textContent)")
-    page.wait_for_timeout(200)
+    until(
+        page,
+        "/^\\d+ features?/.test(status.textContent) && !/that fire/.test(status.textContent)".replace(
+            "status", "document.querySelector('#status')"
+        ),
+    )
     page.keyboard.press("ArrowDown")
     first = page.evaluate("document.activeElement.getAttribute('href')")
     page.keyboard.press("ArrowDown")

@@ -103,9 +103,7 @@ def test_outliers_by_the_untouched_run_stay(world):
     site = coverage.parts("blocks.1.hook_mlp_out")
     norms = world.clean[1, KINDS[2]].norm(dim=-1)
     site["cutoff"] = float(norms[:, 1:].max()) * 0.999
-    Chunk.kept.cache_clear()
     assert int(world.kept(1, KINDS[2]).sum()) == 3  # two first positions, and the largest
-    Chunk.kept.cache_clear()
 
 
 def test_span_is_least_squares():
