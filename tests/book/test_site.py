@@ -149,13 +149,6 @@ def test_what_is_read_stays_where_it_is(browser, address, name):
     raise AssertionError(seen)
 
 
-def test_a_font_that_comes_late_moves_nothing():
-    style = (ROOT / "book" / "_static" / "custom.css").read_text(encoding="utf-8")
-    faces = re.findall(r"@font-face \{[^}]*\}", style)
-    text = [face for face in faces if "Math" not in face]
-    assert len(text) >= 5 and all("font-display: optional" in face for face in text)
-
-
 def test_every_picture_has_its_size_before_it_arrives(site):
     for name in pages():
         for picture in re.findall(r"<img\b[^>]*>", (site / name).read_text(encoding="utf-8")):
