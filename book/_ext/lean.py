@@ -7,6 +7,7 @@ pages and the unused rules are dropped; what was copied only to be thrown away i
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import shutil
@@ -78,7 +79,7 @@ def trim(app, exception) -> None:
         script.write_text(re.sub(r"\n//# sourceMappingURL=\S+\s*$", "\n", text), encoding="utf-8")
 
 
-FIRST_FONTS = ("serif-400-normal", "sans-400-normal", "sans-600-normal")
+TEXT_FONT = re.compile(r"font-display: swap; src: url\((fonts/(?:serif|sans)-[\w-]+\.woff2)\)")
 MENDED = {
     # docutils gives references a role that ARIA has since withdrawn; make them items of their list
     'role="doc-biblioentry"': 'role="listitem"',
@@ -114,10 +115,23 @@ def drop_unused(app, pagename, templatename, context, doctree) -> None:
 
     for key in ("script_files", "css_files"):
         context[key] = [asset for asset in context.get(key, []) if used(asset)]
-    for name in FIRST_FONTS:  # known before the styles are read, so that words do not move when they arrive
-        place = context["pathto"](f"_static/fonts/{name}.woff2", resource=True)
-        tag = f'<link rel="preload" as="font" type="font/woff2" href="{place}" crossorigin />\n'
-        context["metatags"] = context.get("metatags", "") + tag
+
+
+def embed_fonts(app, exception) -> None:
+    """Text fonts into the style sheet that names them, so that they are there when the first words are: none moves.
+
+    A font that lies in the sheet is shown at once only where it may not be swapped in later.
+    """
+    if exception or app.builder.name != "html":
+        return
+    path = Path(app.outdir) / "_static" / "custom.css"
+
+    def embedded(match: re.Match) -> str:
+        font = base64.b64encode((path.parent / match[1]).read_bytes()).decode()
+        return f"font-display: optional; src: url(data:font/woff2;base64,{font})"
+
+    if path.exists():
+        path.write_text(TEXT_FONT.sub(embedded, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def setup(app):
@@ -125,4 +139,5 @@ def setup(app):
     app.connect("env-get-outdated", quoting_pages)
     app.connect("build-finished", trim, priority=900)
     app.connect("build-finished", mend_roles)
+    app.connect("build-finished", embed_fonts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -137,6 +137,18 @@ def test_nothing_is_wider_than_a_phone(browser, address, name):
         assert not visit.page.evaluate(UNREACHED), "scrolls, and no key reaches it"
 
 
+@pytest.mark.parametrize("name", ["index.html", "book/next.html", *chapters()[3:5]])
+def test_what_is_read_stays_where_it_is(browser, address, name):
+    """In the best of a few visits: a file that comes late is the machine's doing, where text then goes the page's."""
+    seen = []
+    for _ in range(5):
+        with Visit(browser, f"{address}/{name}", width=375) as visit:
+            seen.append(visit.shifts())
+        if not seen[-1]:
+            return
+    raise AssertionError(seen)
+
+
 def test_every_picture_has_its_size_before_it_arrives(site):
     for name in pages():
         for picture in re.findall(r"<img\b[^>]*>", (site / name).read_text(encoding="utf-8")):
