@@ -141,18 +141,27 @@ class BatchTopK(TopK):
     def support(self, pre: Tensor) -> Tensor:
         if not self.training:
             return (pre > self.threshold.to(pre.dtype)) & (pre > 0)
-        keep = min(self.hyper["k"] * len(pre), pre.numel())
-        positive = pre[pre > max(0.0, 0.7 * float(self.threshold))]
-        if len(positive) <= keep:
-            positive = pre[pre > 0]
-        if len(positive) <= keep:
-            return pre > 0
-        smallest = positive.kthvalue(len(positive) - keep + 1).values
-        mask = pre >= smallest
-        surplus = int(mask.count_nonzero()) - keep
-        if surplus:  # ties, frequent in bfloat16
-            mask.view(-1)[(pre == smallest).view(-1).nonzero()[:surplus, 0]] = False
+        mask = torch.zeros_like(pre, dtype=torch.bool)
+        mask.view(-1)[self.active(pre)] = True
         return mask
+
+    def active(self, pre: Tensor) -> Tensor:
+        if not self.training:
+            return super().active(pre)
+        keep, flat = min(self.hyper["k"] * len(pre), pre.numel()), pre.reshape(-1)
+        for least in (0.7 * float(self.threshold), 0.0):  # few lie above the first, mostly enough
+            at = (flat > max(0.0, least)).nonzero()[:, 0]
+            if len(at) > keep:
+                break
+        else:
+            return at
+        values = flat[at]
+        smallest = values.kthvalue(len(at) - keep + 1).values
+        kept = values >= smallest
+        surplus = int(kept.count_nonzero()) - keep
+        if surplus:  # ties, frequent in bfloat16
+            kept[(values == smallest).nonzero()[:surplus, 0]] = False
+        return at[kept]
 
     @torch.no_grad()
     def observe(self, z, f: Tensor) -> None:

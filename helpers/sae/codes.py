@@ -115,7 +115,7 @@ class Active:
                 full = torch.addmm(sae.b_enc.to(kind), centred.to(kind), sae.W_enc.to(kind))
         self.full = full
         if flat is None:
-            flat = sae.support(full).view(-1).nonzero()[:, 0]
+            flat = sae.active(full)
         self.where = Support(flat, self.batch, self.d_sae)
         self.pre = _Encode.apply(centred, sae.W_enc, sae.b_enc, sae.b_dec, full, self.where)
 

@@ -67,6 +67,10 @@ class SAE(nn.Module):
         """Boolean mask, shaped like ``pre``, outside which codes and their gradients are zero."""
         return pre > 0
 
+    def active(self, pre: Tensor) -> Tensor:
+        """Where :meth:`support` is true, ``(nnz,)``, counted along ``pre`` row by row."""
+        return self.support(pre).view(-1).nonzero()[:, 0]
+
     def codes(self, z) -> Tensor:
         """Codes from a view ``z`` of the pre-activations (:mod:`helpers.sae.codes`)."""
         return relu(z.pre)
