@@ -87,14 +87,18 @@ MENDED = {
     '<summary aria-label="Toggle hidden content">': "<summary>",
 }
 
+# these sheets come after the pages are written, so that only a second build would know a digest of them
+LATE = re.compile(r"(_static/(?:exercise|proof|mystnb\.[0-9a-f]+)\.css)\?v=[0-9a-f]+")
 
-def mend_roles(app, exception) -> None:
+
+def mend_pages(app, exception) -> None:
     if exception or app.builder.name != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
         before = text = page.read_text(encoding="utf-8")
         for old, new in MENDED.items():
             text = text.replace(old, new)
+        text = LATE.sub(r"\1", text)
         if text != before:
             page.write_text(text, encoding="utf-8")
 
@@ -138,6 +142,6 @@ def setup(app):
     app.connect("html-page-context", drop_unused, priority=900)
     app.connect("env-get-outdated", quoting_pages)
     app.connect("build-finished", trim, priority=900)
-    app.connect("build-finished", mend_roles)
+    app.connect("build-finished", mend_pages)
     app.connect("build-finished", embed_fonts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

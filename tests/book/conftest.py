@@ -31,7 +31,8 @@ def small(tmp_path_factory, four):
 def published(tmp_path_factory, four):
     """The small book with an address stamped in, as publishing does it."""
     folder = small_book.write(tmp_path_factory.mktemp("published"), four)
-    publish.stamp_config(folder / "_config.yml", "https://github.com/you/book")
+    config = folder / "_config.yml"
+    config.write_text(publish.stamp_config(config.read_text("utf-8"), "https://github.com/you/book"), "utf-8")
     status, warned = small_book.build(folder)
     assert status == 0, warned
     return folder / "_build" / "html"
