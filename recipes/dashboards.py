@@ -2,11 +2,11 @@
 
     python -m recipes dashboards [--until MINUTES]
 
-The dictionaries are those of :mod:`recipes.every_layer`, in the cache. Six *twins* are trained in the same way on the
-model with shuffled weights; half of their features are the null of all names, the other half shows that it holds its
-level. Then each site is collected over the model's own held-out text and over human text, named, and a sample of its
-features is taken off the model. Done a shard of activations or a site at a time, each kept in the cache (disk: 15 GB
-until the twins are trained, then 0.2).
+The dictionaries are those of :mod:`recipes.every_layer`, in the cache. Six *twins*, for the three sites of two layers,
+are trained in the same way on the model with shuffled weights; half of their features are the null of all names, the
+other half shows that it holds its level. Then each site is collected over the model's own held-out text and over human
+text, named, and a sample of its features is taken off the model. Done a shard of activations or a site at a time, each
+kept in the cache (disk: 15 GB until the twins are trained, then 0.2).
 
 `artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
 `artifacts/dashboards.csv` there is a row for each site; shares are of the features that have a score, with Wilson's 95%
@@ -51,7 +51,7 @@ from .harvest import KIND, MODEL, ROWS
 
 LAYERS = (2, 7, 12, 17, 22, 27)
 SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
-TWINS = tuple(f"blocks.{layer}.{KINDS[i % 3]}" for i, layer in enumerate(LAYERS))
+TWINS = tuple(f"blocks.{layer}.{kind}" for layer in (2, 12) for kind in KINDS)
 TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
 MEASURED = 128  # features a site whose loss is measured: drawn from those that fire

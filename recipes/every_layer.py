@@ -4,8 +4,9 @@
 
 Goes up the model a layer at a time. The residual stream of all training tokens lies in the cache; the layer is run on
 it once, which gives its two outputs and the next residual stream, and the three dictionaries are trained. What a layer
-no longer needs is deleted, so never more than two residual streams and two outputs lie on the disk (10 GB). A killed
-run goes on at the shard or checkpoint where it was. The dictionaries stay in the cache (a gigabyte).
+no longer needs is deleted, so that 25 GB of disk suffice. A killed run goes on at the shard or checkpoint where it was.
+Started twice, with one thread each (``OMP_NUM_THREADS=1``), two processes share the work: neither does what the other
+is doing, and the results are the same. The dictionaries stay in the cache (a gigabyte).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -32,6 +34,7 @@ from .harvest import KIND, MODEL, ROWS, Activations, shuffle
 
 KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
 K, BATCH, LR = 40, 512, 2e-3
+AHEAD = 2  # layers at most whose outputs lie ready while dictionaries below are trained
 SILENT = 2**16  # a latent that was silent on so many tokens at the end of training is dead
 
 
@@ -95,13 +98,15 @@ def ascend(layer: int) -> None:
             if not path.exists():
                 write(path, whole.model.embed_tokens(part))
     kinds = {kind: shards(layer, kind) for kind in KINDS[1:]}
-    kinds["next"] = shards(layer + 1, KINDS[0])
+    if layer + 1 < len(whole.model.layers):
+        kinds["next"] = shards(layer + 1, KINDS[0])
     for i, path in enumerate(progress(shards(layer, KINDS[0]), desc=f"layer {layer}")):
         if all(paths[i].exists() for paths in kinds.values()):
             continue
         parts = [one_layer(whole, layer, x) for x in read(path).split(32)]
         for kind, paths in kinds.items():
             write(paths[i], torch.cat([part[kind] for part in parts]))
+    risen(layer).touch()
 
 
 class Site(Activations):
@@ -170,20 +175,66 @@ def fitted(where: Path, paths: list[Path], seed: int = 0) -> SAE:
     return sae
 
 
+def risen(layer: int) -> Path:
+    """Is there once the outputs of ``layer`` and the residual stream behind it are."""
+    return folder() / "activations" / f"{layer}.risen"
+
+
+def finished(layer: int) -> bool:
+    return all(place(site).exists() for site in sites(layer))
+
+
+def to_do(layers: int) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """What can be done now, the lowest layer first: the path that is there when it is done, and the work."""
+    for layer in [layer for layer in range(layers) if not finished(layer)][: 1 + AHEAD]:
+        if not risen(layer).exists():
+            if layer == 0 or risen(layer - 1).exists():
+                yield risen(layer), partial(ascend, layer)
+            return
+        yield from ((place(site), partial(fit, site)) for site in sites(layer) if not place(site).exists())
+
+
+def one_unit(layers: int) -> bool:
+    """Do the first of what is to do that no other process is at; whether there was one."""
+    for done, work in to_do(layers):
+        lock = folder() / "locks" / f"{done.name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = FileLock(str(lock)).acquire(timeout=0)
+        except Timeout:
+            continue
+        with held:
+            if not done.exists():
+                work()
+        return True
+    return False
+
+
+def tidy(layers: int) -> None:
+    """Delete the activations that nothing waits for."""
+    for layer in range(layers):
+        if finished(layer) and risen(layer).exists():
+            for kind in KINDS:
+                shutil.rmtree(shards(layer, kind)[0].parent, ignore_errors=True)
+
+
+def working(layers: int, until: float | None) -> Iterator[int]:
+    """Work until every layer has its dictionaries, or the time is ``until``; after each unit, how many are there."""
+    while not all(map(finished, range(layers))) and (until is None or time.time() < until):
+        if not one_unit(layers):
+            time.sleep(1)  # all that can be done now is being done
+        tidy(layers)
+        yield sum(place(site).exists() for layer in range(layers) for site in sites(layer))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("every_layer", __doc__, "until")
     parser.add_argument("--layers", type=int, default=30, metavar="N", help="go up to this layer only")
     args = parser.parse_args(argv)
-    begun = time.time()
-    for layer in range(args.layers):
-        if not all(place(site).exists() for site in sites(layer)):
-            ascend(layer)
-        for site in progress(list(sites(layer)), desc=f"dictionaries of layer {layer}"):
-            fit(site)
-            if args.until is not None and time.time() > begun + 60 * args.until:
-                return
-        for kind in KINDS:  # the next layer needs only the residual stream behind this one
-            shutil.rmtree(shards(layer, kind)[0].parent, ignore_errors=True)
+    until = None if args.until is None else time.time() + 60 * args.until
+    with progress(total=3 * args.layers, desc="dictionaries") as bar:
+        for there in working(args.layers, until):
+            bar.update(there - bar.n)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ RECIPES = {
             "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment", full=None
         ),
         Recipe(
-            "every_layer", "8", ("every_layer/*",), 600, "model, disk 10 GB", (UNTIL, "--layers"), full=None,
+            "every_layer", "8", ("every_layer/*",), 600, "model, disk 25 GB", (UNTIL, "--layers"), full=None,
             shipped=False,
         ),
         Recipe(

@@ -1,4 +1,4 @@
-"""Publishing, rehearsed against a repository on this disk: what is stamped, what is pushed, what a second time changes."""
+"""Publishing, rehearsed with a repository on this disk: what is stamped and pushed, what a second time changes."""
 
 import shutil
 import subprocess
