@@ -8,6 +8,7 @@ pages and the unused rules are dropped; what was copied only to be thrown away i
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 import shutil
@@ -79,7 +80,15 @@ def trim(app, exception) -> None:
         script.write_text(re.sub(r"\n//# sourceMappingURL=\S+\s*$", "\n", text), encoding="utf-8")
 
 
-TEXT_FONT = re.compile(r"font-display: swap; src: url\((fonts/(?:serif|sans)-[\w-]+\.woff2)\)")
+TEXT_FONT = re.compile(
+    r'font-family: "([^"]+)"; font-weight: ([\d ]+);(?: font-style: (italic);)? font-display: swap; '
+    r"src: url\((fonts/(?:serif|sans)-[\w-]+\.woff2)\)"
+)
+FONTS = """\
+// The text fonts, there before the first words are drawn: none moves, and none is shown in another face.
+for (const [family, weight, style, data] of %s)
+    document.fonts.add(new FontFace(family, Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), {weight, style}));
+"""
 MENDED = {
     # docutils gives references a role that ARIA has since withdrawn; make them items of their list
     'role="doc-biblioentry"': 'role="listitem"',
@@ -119,23 +128,20 @@ def drop_unused(app, pagename, templatename, context, doctree) -> None:
 
     for key in ("script_files", "css_files"):
         context[key] = [asset for asset in context.get(key, []) if used(asset)]
+    place = context["pathto"]("_static/fonts.js", resource=True)
+    context["metatags"] = context.get("metatags", "") + f'<script src="{place}"></script>\n'
 
 
-def embed_fonts(app, exception) -> None:
-    """Text fonts into the style sheet that names them, so that they are there when the first words are: none moves.
-
-    A font that lies in the sheet is shown at once only where it may not be swapped in later.
-    """
-    if exception or app.builder.name != "html":
+def write_fonts(app, exception) -> None:
+    """A script that holds the text fonts of the style sheet; where scripts are off, the sheet's own rules load them."""
+    if exception or app.builder.name != "html" or not (Path(app.outdir) / "_static" / "custom.css").exists():
         return
-    path = Path(app.outdir) / "_static" / "custom.css"
-
-    def embedded(match: re.Match) -> str:
-        font = base64.b64encode((path.parent / match[1]).read_bytes()).decode()
-        return f"font-display: optional; src: url(data:font/woff2;base64,{font})"
-
-    if path.exists():
-        path.write_text(TEXT_FONT.sub(embedded, path.read_text(encoding="utf-8")), encoding="utf-8")
+    static = Path(app.outdir) / "_static"
+    faces = [
+        (family, weight, style or "normal", base64.b64encode((static / path).read_bytes()).decode())
+        for family, weight, style, path in TEXT_FONT.findall((static / "custom.css").read_text(encoding="utf-8"))
+    ]
+    (static / "fonts.js").write_text(FONTS % json.dumps(faces), encoding="utf-8")
 
 
 def setup(app):
@@ -143,5 +149,5 @@ def setup(app):
     app.connect("env-get-outdated", quoting_pages)
     app.connect("build-finished", trim, priority=900)
     app.connect("build-finished", mend_pages)
-    app.connect("build-finished", embed_fonts)
+    app.connect("build-finished", write_fonts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from models import write_gguf
 from samples import seeded
 from transformers import AutoModel
 
@@ -24,59 +25,6 @@ def lm():
 def tokens(lm):
     text = ["The sea was calm that morning, and the boats", "She opened the letter slowly and began to read"]
     return torch.stack([lm.to_tokens(t, prepend_bos=False)[0, :8] for t in text])
-
-
-# Another model of the family: a tiny one with random weights and a byte-level tokenizer
-
-
-def byte_alphabet():
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    return list(bytes_to_unicode().values())
-
-
-def write_gguf(path, d=16, layers=2, heads=2, kv=1, ff=32, seed=0):
-    import gguf
-    import numpy as np
-
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *byte_alphabet(), "th", "the"]
-    vocab, head = len(tokens), d // heads
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("tiny")
-    writer.add_block_count(layers)
-    writer.add_context_length(64)
-    writer.add_embedding_length(d)
-    writer.add_feed_forward_length(ff)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_rope_dimension_count(head)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(vocab)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3, 3, 3] + [1] * (vocab - 3))
-    writer.add_token_merges(["t h", "th e"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_pad_token_id(2)
-    random = np.random.default_rng(seed)
-    shapes = {"token_embd": (vocab, d), "output": (vocab, d)}
-    for i in range(layers):
-        shapes |= {f"blk.{i}.attn_q": (d, d), f"blk.{i}.attn_k": (kv * head, d), f"blk.{i}.attn_v": (kv * head, d)}
-        shapes |= {f"blk.{i}.attn_output": (d, d), f"blk.{i}.ffn_gate": (ff, d), f"blk.{i}.ffn_up": (ff, d)}
-        shapes |= {f"blk.{i}.ffn_down": (d, ff)}
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", random.normal(0, 0.3, shape).astype(np.float32))
-    for name in ["output_norm", *(f"blk.{i}.{part}_norm" for i in range(layers) for part in ("attn", "ffn"))]:
-        writer.add_tensor(f"{name}.weight", np.ones(d, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 @pytest.fixture(scope="module")
