@@ -46,6 +46,17 @@ def finite(name: str, value, above: float | None = None, least: float | None = N
     raise ValueError(f"{name}={value!r}; expected a finite number{bound}")
 
 
+def reals(name: str, values) -> np.ndarray:
+    """An array of real numbers (or one), as float64 of its shape; bool and complex are none."""
+    try:
+        seen = np.asarray(values.detach() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError):
+        seen = np.array(None)
+    if seen.dtype.kind in "fiu":
+        return seen.astype(float)
+    raise ValueError(f"{name}={values!r}; expected real numbers")
+
+
 def share(name: str, value, strictly: bool = False) -> float:
     """``value`` as a ``float`` from 0 to 1; ``strictly`` between them, if so asked."""
     if _is_real(value) and (0 < value < 1 if strictly else 0 <= value <= 1):

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ..checks import finite, reals
+
 POINTS = 33
 
 
@@ -55,7 +57,7 @@ def at_l0(l0: np.ndarray, y: np.ndarray, where: float) -> np.ndarray:
     Where all runs have one L0 (TopK), it must be ``where`` to within 1%, and their mean is returned. Raises ValueError
     outside the runs' range: nothing is extrapolated.
     """
-    l0, y = np.asarray(l0, dtype=float), np.asarray(y, dtype=float)
+    l0, y, where = reals("l0", l0), reals("y", y), finite("where", where)
     if l0.ndim != 1 or not l0.size or y.shape[-1:] != l0.shape:
         raise ValueError(f"l0 has shape {l0.shape}, y {y.shape}; expected (runs,) and (…, runs), one run or more")
     if not ((l0 > 0) & np.isfinite(l0)).all():

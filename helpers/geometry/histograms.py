@@ -14,7 +14,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from ..checks import real
+from .. import checks
+from ..checks import finite, real
 
 PER_BANDWIDTH = 10  # points of the grid
 
@@ -43,8 +44,7 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
     if not values.size or not np.isfinite(values).all():
         odd = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"values has {values.size} entries, {odd} not finite; expected one or more, all finite")
-    if not 0 < bandwidth < np.inf:
-        raise ValueError(f"bandwidth={bandwidth!r}; expected a positive number")
+    bandwidth = finite("bandwidth", bandwidth, above=0)
     step = bandwidth / PER_BANDWIDTH
     low = np.floor(values.min() / step) * step - 5 * bandwidth
     count = np.bincount(np.rint((values - low) / step).astype(int))
@@ -65,8 +65,9 @@ def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share:
     >>> [(round(peak.at, 1), peak.share) for peak in both]
     [(0.2, 0.25), (0.6, 0.75)]
     """
-    if not rise >= 0 or not 0 <= share <= 1:
-        raise ValueError(f"rise={rise!r}, share={share!r}; expected a number ≥ 0 and one from 0 to 1")
+    rise, share, bandwidth = (
+        finite("rise", rise, least=0), checks.share("share", share), finite("bandwidth", bandwidth, above=0),
+    )  # fmt: skip
     values = np.sort(_flat(values))
     x, f = density(values, bandwidth)
     root = np.sqrt(2 * np.sqrt(np.pi) * bandwidth * values.size * f)

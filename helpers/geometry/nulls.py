@@ -185,6 +185,7 @@ class GaussianLike:
 
     @torch.no_grad()
     def __init__(self, x: Tensor):
+        x = matrix("x", x)
         values, vectors = _spectrum(x)
         self.mean = x.double().mean(0).to(x.dtype)
         self.root = ((vectors * values.sqrt()) @ vectors.T).to(x.dtype)

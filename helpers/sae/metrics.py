@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ..checks import all_finite, real
+from ..checks import all_finite, finite, real
 from .dictionary import SAE
 
 
@@ -77,6 +77,7 @@ def loss_recovered(clean: float, spliced: float, ablated: float) -> float:
     >>> loss_recovered(clean=3.0, spliced=3.5, ablated=7.0)
     0.875
     """
+    clean, spliced, ablated = finite("clean", clean), finite("spliced", spliced), finite("ablated", ablated)
     if ablated == clean:
         raise ValueError(f"ablated={ablated!r} equals clean: this site costs nothing, so the share is undefined")
     return (ablated - spliced) / (ablated - clean)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize, special, stats
 
-from ..checks import wholes
+from ..checks import reals, wholes
 from .interference import _each, _strict_shares, any_error, false_alarm, miss
 
 
@@ -108,7 +108,7 @@ def coherence_bound(n, m, threshold=0.5) -> np.ndarray:
     >>> round(float(coherence_bound(1024, 100_000)), 1)
     2.5
     """
-    mu = largest_overlap(n, m)
+    mu, threshold = largest_overlap(n, m), reals("threshold", threshold)
     return np.minimum(threshold / mu, 1 + (1 - threshold) / mu)
 
 
@@ -119,7 +119,7 @@ def active_for(n, m, target=0.5, threshold=0.5) -> np.ndarray:
     >>> int(active_for(256, 4096, target=0.5))
     5
     """
-    _strict_shares("target", target)
+    _strict_shares("target", target), _strict_shares("threshold", threshold), wholes("m", m, 1)
     return _each(lambda n, m, p, t: _last(lambda l: any_error(n, m, l, t).upper <= p, m), n, m, target, threshold)
 
 
@@ -150,6 +150,7 @@ def half_wrong(n, m, threshold=0.5) -> np.ndarray:
     >>> int(half_wrong(64, 512))
     2
     """
+    wholes("m", m, 1)
     return _each(lambda n, m, t: _last(lambda l: (m - l) * false_alarm(n, l, t) <= l, m), n, m, threshold)
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from scipy import optimize, special, stats
 from scipy.linalg import eigh_tridiagonal
 
-from ..checks import one_of, wholes
+from ..checks import one_of, reals, whole, wholes
 
 NODES = 32
 AMPLITUDES = ("unit", "uniform")
@@ -80,7 +80,7 @@ def overlap_sf(n: int, c) -> np.ndarray:
     >>> round(float(overlap_sf(3, 0.5)), 6)  # in three dimensions an overlap is uniform
     0.25
     """
-    c = np.asarray(c, dtype=float)
+    n, c = wholes("n", n, 2), reals("c", c)
     tail = special.betaincc(0.5, (n - 1) / 2, np.clip(c, -1, 1) ** 2) / 2
     return np.where(c >= 0, tail, 1 - tail)
 
@@ -96,9 +96,8 @@ def squared_length(n: int, l: int, amplitude: str = "unit") -> Rule:
     >>> round(float(rule.weights @ rule.nodes), 6)
     8.0
     """
-    wholes("n", n, 2), wholes("l", l, 0)
     one_of("amplitude", amplitude, AMPLITUDES)
-    return _squared_length(int(n), int(l), amplitude)
+    return _squared_length(whole("n", n, 2), whole("l", l, 0), amplitude)
 
 
 @lru_cache(maxsize=4096)
@@ -251,7 +250,8 @@ def gaussian_error(n, l, threshold=0.5) -> np.ndarray:
     >>> round(float(gaussian_error(64, 16)), 3)
     0.159
     """
-    return stats.norm.sf(np.asarray(threshold) * np.sqrt(np.asarray(n) / np.asarray(l, dtype=float)))
+    n, l = wholes("n", n, 1), wholes("l", l, 1)
+    return stats.norm.sf(reals("threshold", threshold) * np.sqrt(n / l))
 
 
 def gaussian_any_error(n, m, l, threshold=0.5) -> np.ndarray:
@@ -261,12 +261,14 @@ def gaussian_any_error(n, m, l, threshold=0.5) -> np.ndarray:
     >>> round(float(gaussian_any_error(64, 256, 2)), 3)
     0.451
     """
-    return -np.expm1(np.asarray(m) * np.log1p(-gaussian_error(n, l, threshold)))
+    return -np.expm1(wholes("m", m, 1) * np.log1p(-gaussian_error(n, l, threshold)))
 
 
 def _each(fn, n, *rest) -> np.ndarray:
     wholes("n", n, 2)
     arrays = np.broadcast_arrays(n, *rest)
+    if not arrays[0].size:
+        return np.empty(arrays[0].shape)
     out = np.array([float(fn(*(v.item() for v in point))) for point in np.nditer(arrays, flags=["refs_ok"])])
     return out.reshape(arrays[0].shape)[()]
 
@@ -278,5 +280,6 @@ def _fits(m, l) -> None:
 
 
 def _strict_shares(name: str, values) -> None:
-    if not np.all((np.asarray(values) > 0) & (np.asarray(values) < 1)):
+    seen = reals(name, values)
+    if not np.all((seen > 0) & (seen < 1)):
         raise ValueError(f"{name}={values!r}; expected numbers strictly between 0 and 1")

@@ -34,7 +34,7 @@ def directions(n: int, start: int, stop: int, seed: int) -> np.ndarray:
     >>> some.shape, bool((all_rows[300:310] == some).all())
     ((10, 8), True)
     """
-    whole("n", n, 2), whole("start", start, 0), whole("stop", stop, start), whole("seed", seed, 0)
+    whole("n", n, 2), whole("start", start, 0), whole("stop", stop, start), whole("seed", seed, 0, 2**63 - 1)
     first, last = start // BLOCK, -(-stop // BLOCK)
     rows = np.empty(((last - first) * BLOCK, n), dtype=np.float32)
     for block in range(first, last):
@@ -57,6 +57,7 @@ def active_sets(m: int, l: int, trials: int, seed: int, amplitude: str = "unit")
     >>> sets.shape, amplitudes[0].tolist()
     ((5, 3), [1.0, 1.0, 1.0])
     """
+    whole("m", m, 1), whole("l", l, 0, m), whole("trials", trials, 1), whole("seed", seed, 0, 2**63 - 1)
     rng = np.random.Generator(np.random.Philox(key=[seed, l], counter=[0, 0, 0, 1]))
     pool = min(m, max(4096, 4 * l))
     sets = np.stack([rng.choice(pool, l, replace=False) for _ in range(trials)])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import finite
+from ..checks import finite, matrix, real, whole
 
 
 def suffered(codes: Tensor, rows: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def suffered(codes: Tensor, rows: Tensor) -> Tensor:
     >>> suffered(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
     tensor([[1.2000, 0.6000]])
     """
-    _match(codes, rows)
+    codes, rows = _matched(codes, rows)
     return (codes @ rows) @ rows.T - codes * rows.pow(2).sum(1)
 
 
@@ -36,7 +36,7 @@ def chance_power(codes: Tensor, d_model: int) -> Tensor:
     >>> chance_power(torch.tensor([[1.0, 2.0, 0.0]]), d_model=4).tolist()
     [[1.0, 0.25, 1.25]]
     """
-    square = codes.pow(2)
+    square, d_model = matrix("codes", codes, "d_sae").pow(2), whole("d_model", d_model, 1)
     return (square.sum(1, keepdim=True) - square) / d_model
 
 
@@ -53,7 +53,9 @@ def one_shot(x: Tensor, rows: Tensor, l0: float) -> Tensor:
     >>> round(float((codes > 0).sum(1).float().mean()), 2)
     4.0
     """
-    if x.ndim != 2 or rows.ndim != 2 or x.shape[1] != rows.shape[1]:
+    rows = matrix("rows", rows, "n")
+    x = matrix("x", real("x", x).to(rows.dtype), "n")
+    if not len(x) or x.shape[1] != rows.shape[1]:
         raise ValueError(f"x {tuple(x.shape)}, rows {tuple(rows.shape)}; expected (tokens, n) and (d_sae, n)")
     finite("l0", l0, above=0)
     if l0 >= len(rows):
@@ -64,8 +66,11 @@ def one_shot(x: Tensor, rows: Tensor, l0: float) -> Tensor:
     return torch.relu(readings - threshold)
 
 
-def _match(codes: Tensor, rows: Tensor) -> None:
-    if codes.ndim != 2 or rows.ndim != 2 or codes.shape[1] != len(rows):
-        raise ValueError(
-            f"codes {tuple(codes.shape)}, rows {tuple(rows.shape)}; expected (tokens, d_sae), (d_sae, d_model)"
-        )
+def _matched(codes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, in the precision of the rows."""
+    rows = matrix("rows", rows)
+    codes = matrix("codes", real("codes", codes).to(rows.dtype), "d_sae")
+    if codes.shape[1] != len(rows):
+        seen = f"codes {tuple(codes.shape)}, rows {tuple(rows.shape)}"
+        raise ValueError(f"{seen}; expected (tokens, d_sae) and (d_sae, d_model)")
+    return codes, rows
