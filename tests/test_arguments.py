@@ -14,10 +14,10 @@ X = torch.randn(12, 5, generator=seeded())
 ROWS = torch.randn(5, 3, generator=seeded(1))
 MATRICES = {
     "no rows": X[:0], "no columns": X[:, :0], "one row": X[:1], "one column": X[:, :1], "vector": X[0],
-    "stack": X[None], "NaN": X * float("nan"), "infinite": X / 0, "zeros": X * 0, "whole": (X * 4).int(), "half": X.half(),
-    "bfloat16": X.bfloat16(), "double": X.double(), "strided": X.T.contiguous().T, "grad": X.clone().requires_grad_(),
-    "bool": X > 0, "complex": X + 0j, "none": None, "word": "a", "lists": X.tolist(), "array": X.numpy(),
-    "alike": torch.ones(12, 5),
+    "stack": X[None], "NaN": X * float("nan"), "infinite": X / 0, "zeros": X * 0, "whole": (X * 4).int(),
+    "half": X.half(), "bfloat16": X.bfloat16(), "double": X.double(), "strided": X.T.contiguous().T,
+    "grad": X.clone().requires_grad_(), "bool": X > 0, "complex": X + 0j, "none": None, "word": "a",
+    "lists": X.tolist(), "array": X.numpy(), "alike": torch.ones(12, 5),
 }  # fmt: skip
 NUMBERS = {
     "NaN": float("nan"), "infinite": float("inf"), "negative": -1, "zero": 0, "one": 1, "fraction": 2.5, "word": "a",

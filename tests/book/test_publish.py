@@ -1,5 +1,6 @@
 """Publishing, rehearsed with a repository on this disk: what is stamped and pushed, what a second time changes."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def commit(work, message):
 
 def publish(work):
     url = git(work, "remote", "get-url", "origin")
-    done = subprocess.run([sys.executable, "tools/publish.py", url], cwd=work, capture_output=True, text=True)
+    who = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = [sys.executable, "tools/publish.py", url]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, env={**os.environ, **who})
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     return done.stdout, git(work, "ls-remote", "origin", "colab").split()[0]
 
