@@ -81,8 +81,8 @@ def trim(app, exception) -> None:
 
 
 TEXT_FONT = re.compile(
-    r'font-family: "([^"]+)"; font-weight: ([\d ]+);(?: font-style: (italic);)? font-display: swap; '
-    r"src: url\((fonts/(?:serif|sans)-[\w-]+\.woff2)\)"
+    r'@font-face \{ font-family: "([^"]+)"; font-weight: ([\d ]+);(?: font-style: (italic);)? font-display: swap; '
+    r"src: url\((fonts/(?:serif|sans)-[\w-]+\.woff2)\)[^}]*\}\n"
 )
 FONTS = """\
 // The text fonts, there before the first words are drawn: none moves, and none is shown in another face.
@@ -128,20 +128,25 @@ def drop_unused(app, pagename, templatename, context, doctree) -> None:
 
     for key in ("script_files", "css_files"):
         context[key] = [asset for asset in context.get(key, []) if used(asset)]
-    place = context["pathto"]("_static/fonts.js", resource=True)
-    context["metatags"] = context.get("metatags", "") + f'<script src="{place}"></script>\n'
+    script, sheet = (context["pathto"](f"_static/fonts.{kind}", resource=True) for kind in ("js", "css"))
+    fonts = f'<script src="{script}"></script><noscript><link rel="stylesheet" href="{sheet}" /></noscript>\n'
+    context["metatags"] = context.get("metatags", "") + fonts
 
 
 def write_fonts(app, exception) -> None:
-    """A script that holds the text fonts of the style sheet; where scripts are off, the sheet's own rules load them."""
-    if exception or app.builder.name != "html" or not (Path(app.outdir) / "_static" / "custom.css").exists():
-        return
+    """The text fonts out of the style sheet: into a script, and into a sheet of their own for where scripts are off."""
     static = Path(app.outdir) / "_static"
+    if exception or app.builder.name != "html" or not (static / "custom.css").exists():
+        return
+    sheet = (static / "custom.css").read_text(encoding="utf-8")
     faces = [
         (family, weight, style or "normal", base64.b64encode((static / path).read_bytes()).decode())
-        for family, weight, style, path in TEXT_FONT.findall((static / "custom.css").read_text(encoding="utf-8"))
+        for family, weight, style, path in TEXT_FONT.findall(sheet)
     ]
-    (static / "fonts.js").write_text(FONTS % json.dumps(faces), encoding="utf-8")
+    if faces:  # none is left where an earlier build has moved them
+        (static / "fonts.js").write_text(FONTS % json.dumps(faces), encoding="utf-8")
+        (static / "fonts.css").write_text("".join(m[0] for m in TEXT_FONT.finditer(sheet)), encoding="utf-8")
+        (static / "custom.css").write_text(TEXT_FONT.sub("", sheet), encoding="utf-8")
 
 
 def setup(app):
