@@ -43,7 +43,7 @@ from helpers.runs import atomic, cache_dir, progress, save_artifact
 from helpers.sae import load
 
 from .command import options
-from .every_layer import KINDS, K, model, place, sites
+from .every_layer import KINDS, K, finished, model, place
 from .grams import Grams
 
 CHUNK = 4  # sequences
@@ -221,8 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options("coverage", __doc__, "until")
     args = parser.parse_args(argv)
     begun = time.time()
-    done = [all(place(site).exists() for site in sites(i)) for i in range(len(model().model.layers))]
-    layers = [*done, False].index(False)
+    layers = [*map(finished, range(len(model().model.layers))), False].index(False)
     if not layers:
         raise FileNotFoundError("no layer's dictionaries are in the cache; run python -m recipes every_layer first")
     jobs = [(split, start) for split, n in SEQUENCES.items() for start in range(0, n, CHUNK)]

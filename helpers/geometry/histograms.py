@@ -65,9 +65,7 @@ def peaks(values: np.ndarray, bandwidth: float = 0.01, rise: float = 2.5, share:
     >>> [(round(peak.at, 1), peak.share) for peak in both]
     [(0.2, 0.25), (0.6, 0.75)]
     """
-    rise, share, bandwidth = (
-        finite("rise", rise, least=0), checks.share("share", share), finite("bandwidth", bandwidth, above=0),
-    )  # fmt: skip
+    rise, share = finite("rise", rise, least=0), checks.share("share", share)
     values = np.sort(_flat(values))
     x, f = density(values, bandwidth)
     root = np.sqrt(2 * np.sqrt(np.pi) * bandwidth * values.size * f)
