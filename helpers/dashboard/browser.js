@@ -129,6 +129,7 @@
 
   const list = () => {
     if (view().kind === "sentences") return;
+    const held = $("list").contains(document.activeElement) && document.activeElement.getAttribute("href");
     results = find($("query").value, $("site").value, $("sort").value);
     shown = 0;
     $("list").replaceChildren();
@@ -138,6 +139,13 @@
     if (!$("query").value) parts[0] += " that fire";
     if (loaded < about.sites.length) parts.push(`in ${loaded} of ${many(about.sites.length, "site")} so far`);
     $("status").textContent = [parts.join(" "), ...failed].join(". ");
+    if (held) hold(held);
+  };
+
+  const hold = (href) => { // a list that grows under a reader's hands keeps the place
+    const at = results.findIndex((entry) => address(entry.site, entry.id) === href);
+    while (shown <= at) more();
+    ($("list").querySelectorAll("a")[Math.max(at, 0)] || $("query")).focus();
   };
 
   const more = () => {
