@@ -1,4 +1,5 @@
-# Every target sets up .venv when it must. PYTHON=… chooses the interpreter that makes it (3.11 or newer).
+# Every target sets up .venv when it must. PYTHON=… chooses the interpreter that makes it (3.11 or newer), JOBS=… how
+# many tests run at once.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,6 +7,9 @@ PY     := $(BIN)/python
 READY  := $(VENV)/.ready
 MODEL  := $(VENV)/.model
 BOOK   := _build/html/.built
+JOBS   ?= auto
+# One process a core, one thread each; a file's tests stay together.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py artifacts/manifest.json $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
@@ -38,9 +42,9 @@ test: $(MODEL) $(BOOK)  ## lint, tests, and every notebook run again and compare
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	$(PY) -m pytest tests
-	$(PY) -m pytest --doctest-modules helpers recipes/command.py
-	$(PY) -m pytest --nbval notebooks
+	$(PYTEST) tests
+	$(PYTEST) --doctest-modules helpers recipes/command.py
+	$(PYTEST) --nbval notebooks
 
 run: $(MODEL)  ## run the notebooks and write their outputs back
 	$(BIN)/ruff format --quiet notebooks
