@@ -10,7 +10,9 @@ whole model a bigram and a trigram counted on the dictionaries' training tokens.
 
 Left as they are: the first position, and outliers by the rule of the training data, judged on the untouched run. The
 table goes to `artifacts/coverage.csv`, a row for each set of sites, arm and text; each sequence's figures to
-`artifacts/coverage_sequences.safetensors`. Done four sequences at a time, each kept in the cache.
+`artifacts/coverage_sequences.safetensors`; what each dictionary is by itself, on the untouched model's activations, to
+`artifacts/every_layer.csv`. Done four sequences at a time, each kept in the cache; processes started together share
+the work.
 
 Written before any joint run:
 
@@ -29,7 +31,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -45,6 +48,7 @@ from helpers.sae import load
 from .command import options
 from .every_layer import KINDS, K, finished, model, place
 from .grams import Grams
+from .sharing import Unit, working
 
 CHUNK = 4  # sequences
 SEQUENCES = {"eval": 32, "human": 16}
@@ -169,6 +173,16 @@ class Chunk:
 
         return self.predict(self.climb(self.clean[run.first, KINDS[0]], run.first, seen)).log_softmax(-1)
 
+    def quality(self, layer: int, kind: str) -> Tensor:
+        """``(4, n_seq)``: sums over places of active latents, squared error, squared distance from the training data's
+        mean, and the places."""
+        x, rest = self.clean[layer, kind].float(), ~self.kept(layer, kind)
+        p = parts(f"blocks.{layer}.{kind}")
+        codes = p["sae"].encode(x)
+        error, spread = x - p["sae"].decode(codes), x - p["mean"]
+        values = [(codes > 0).sum(-1), error.pow(2).sum(-1), spread.pow(2).sum(-1), torch.ones_like(rest)]
+        return torch.stack([(v.double() * rest).sum(1) for v in values])
+
     def figures(self, log_p: Tensor) -> Tensor:
         """``(3, n_seq)``: cross-entropy in nats, KL from the untouched predictions, share of equal likeliest tokens."""
         nats = -log_p.gather(2, self.tokens[:, 1:, None]).squeeze(2).double().mean(1)
@@ -182,22 +196,45 @@ def grams() -> Grams:
 
 
 @torch.inference_mode()
-def measure(split: str, start: int, layers: int) -> dict[str, Tensor]:
-    """All figures ``(3, CHUNK)`` of one chunk by name of the run; kept in the cache."""
-    path = cache_dir() / f"coverage-1/{layers}/{split}-{start}.safetensors"
-    if path.exists():
-        return load_file(path)
+def measure(split: str, start: int, layers: int) -> None:
+    """All figures ``(3, CHUNK)`` of one chunk by name of the run, and ``quality/…`` of each site; to the cache."""
     chunk = Chunk(load_tokens(split)[start : start + CHUNK])
     out = {"clean": chunk.figures(chunk.logits)}
     for order, name in ((1, "bigram"), (2, "trigram")):
         out[name] = chunk.figures(grams().log_p(chunk.tokens, order))
+    for site in (f"{layer}.{kind}" for layer in range(layers) for kind in KINDS):
+        layer, kind = site.split(".")
+        out[f"quality/{site}"] = chunk.quality(int(layer), kind)
     nulls = split == "eval" and start < NULLS
     for run in progress([r for r in runs(layers) if nulls or r.arm == "dictionary"], desc=f"{split} {start}"):
         out[run.name] = chunk.figures(chunk.replaced(run))
+    path = chunk_path(split, start, layers)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as scratch:
         save_file(out, scratch)
-    return out
+
+
+def chunk_path(split: str, start: int, layers: int) -> Path:
+    return cache_dir() / f"coverage-1/{layers}/{split}-{start}.safetensors"
+
+
+def to_do(layers: int) -> list[Unit]:
+    jobs = [(split, start) for split, n in SEQUENCES.items() for start in range(0, n, CHUNK)]
+    units = [(chunk_path(*job, layers), partial(measure, *job, layers)) for job in jobs]
+    return [unit for unit in units if not unit[0].exists()]
+
+
+def sites(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
+    """A row for each dictionary: what it is on one text."""
+    for layer in range(layers):
+        for kind in KINDS:
+            site = f"blocks.{layer}.{kind}"
+            active, error, spread, places = by_name[f"quality/{layer}.{kind}"].sum(1).tolist()
+            facts = parts(site)
+            yield {
+                "site": site, "text": split, "l0": active / places, "fvu": error / spread, "places": int(places),
+                "dead": facts["dead"], "tokens": facts["tokens"], "latents": facts["sae"].d_sae,
+            }  # fmt: skip
 
 
 def rows(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
@@ -205,6 +242,8 @@ def rows(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
     clean = by_name["clean"]
     known = {run.name: run for run in runs(layers)}
     for name, figures in by_name.items():
+        if name.startswith("quality/"):
+            continue
         run = known.get(name)
         row = {"text": split, "run": name, "sequences": figures.shape[1], "ce": figures[0].mean().item()}
         if run:
@@ -220,22 +259,26 @@ def rows(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("coverage", __doc__, "until")
     args = parser.parse_args(argv)
-    begun = time.time()
+    until = None if args.until is None else time.time() + 60 * args.until
     layers = [*map(finished, range(len(model().model.layers))), False].index(False)
     if not layers:
         raise FileNotFoundError("no layer's dictionaries are in the cache; run python -m recipes every_layer first")
-    jobs = [(split, start) for split, n in SEQUENCES.items() for start in range(0, n, CHUNK)]
-    found: dict[str, list[dict[str, Tensor]]] = {}
-    for split, start in jobs:
-        if args.until is None or time.time() < begun + 60 * args.until:
-            found.setdefault(split, []).append(measure(split, start, layers))
-    table, tensors = [], {}
-    for split, chunks in found.items():
+    for left in working(lambda: to_do(layers), cache_dir() / "coverage-1" / "locks", until):
+        print(f"{len(left)} of {sum(SEQUENCES.values()) // CHUNK} chunks to do", flush=True)
+    if to_do(layers):
+        return
+    table, qualities, tensors = [], [], {}
+    for split, n in SEQUENCES.items():
+        chunks = [load_file(chunk_path(split, start, layers)) for start in range(0, n, CHUNK)]
         names = dict.fromkeys(name for chunk in chunks for name in chunk)
         together = {name: torch.cat([c[name] for c in chunks if name in c], dim=1) for name in names}
         table += rows(split, together, layers)
-        tensors |= {f"{split}/{name}": figures.float() for name, figures in together.items()}
-    made = {"recipe": "python -m recipes.coverage", "layers": layers}
+        qualities += sites(split, together, layers)
+        figures = {name: values for name, values in together.items() if not name.startswith("quality/")}
+        tensors |= {f"{split}/{name}": values.float() for name, values in figures.items()}
+    made = {"recipe": "python -m recipes coverage", "layers": layers}
+    quality = pd.DataFrame(qualities).round(5)
+    save_artifact("every_layer.csv", lambda path: quality.to_csv(path, index=False), **made)
     save_artifact("coverage.csv", lambda path: pd.DataFrame(table).round(5).to_csv(path, index=False), **made)
     save_artifact("coverage_sequences.safetensors", lambda path: save_file(tensors, path), **made)
 

@@ -6,7 +6,7 @@ The dictionaries are those of :mod:`recipes.every_layer`, in the cache. Six *twi
 are trained in the same way on the model with shuffled weights; half of their features are the null of all names, the
 other half shows that it holds its level. Then each site is collected over the model's own held-out text and over human
 text, named, and a sample of its features is taken off the model. Done a shard of activations or a site at a time, each
-kept in the cache (disk: 15 GB until the twins are trained, then 0.2).
+kept in the cache (disk: 15 GB until the twins are trained, then 0.2); processes started together share the work.
 
 `artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
 `artifacts/dashboards.csv` there is a row for each site; shares are of the features that have a score, with Wilson's 95%
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -41,13 +41,14 @@ from helpers.dashboard import (
 )
 from helpers.evidence import wilson
 from helpers.lm import load_lm, load_tokens
-from helpers.runs import atomic, cache_dir, progress, save_artifact
+from helpers.runs import cache_dir, progress, save_artifact
 from helpers.sae import load
 
 from . import every_layer
 from .command import options
 from .every_layer import KINDS, one_layer
 from .harvest import KIND, MODEL, ROWS
+from .sharing import Unit, working
 
 LAYERS = (2, 7, 12, 17, 22, 27)
 SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
@@ -89,12 +90,13 @@ def climb(whole, tokens: Tensor, sites: Sequence[str]) -> dict[str, Tensor]:
 def harvest(i: int) -> None:
     """One shard of the activations of all twins that are not trained yet."""
     paths = {site: shards(site)[i] for site in TWINS if not dictionary(site, True).exists()}
-    if all(path.exists() for path in paths.values()):
-        return
     part = load_tokens("train")[i * ROWS : (i + 1) * ROWS]
     parts = [climb(every_layer.model(shuffled=True), rows, list(paths)) for rows in part.split(32)]
     for site, path in paths.items():
         every_layer.write(path, torch.cat([seen[site] for seen in parts]))
+    done = folder() / "harvested" / str(i)
+    done.parent.mkdir(exist_ok=True)
+    done.touch()
 
 
 def fit(site: str) -> None:
@@ -121,8 +123,6 @@ def described(site: str, shuffled: bool = False) -> Site:
 def gather(site: str, shuffled: bool = False) -> None:
     """Collect a site, name its features, and, unless it is a twin, measure what some of them are worth."""
     where, place = collected(site, shuffled), dictionary(site, shuffled)
-    if where.exists():
-        return
     if not place.exists():
         raise FileNotFoundError(
             f"the dictionary of {site} is not in the cache; run python -m recipes every_layer first"
@@ -201,10 +201,10 @@ def of_one_token(site: Site, sets: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
-def ship(seconds: float) -> None:
+def ship() -> None:
     """The artifacts, once all is there."""
     sets = {name: rows.numpy() for name, rows in tokens().items()}
-    made = {"recipe": "python -m recipes dashboards", "seed": 0, "seconds": round(seconds)}
+    made = {"recipe": "python -m recipes dashboards", "seed": 0}
     rows = []
     for name in SITES:
         site = described(name)
@@ -227,24 +227,30 @@ def pack(found: Collected, path: Path) -> None:
     words().save(path / "words.xz")
 
 
-def units() -> list[Callable[[], None]]:
-    """All there is to do, in order; each is done at once if it was done before."""
-    twins = [partial(harvest, i) for i in range(len(shards(TWINS[0])))] + [partial(fit, site) for site in TWINS]
-    return [*twins, *(partial(gather, site, True) for site in TWINS), *(partial(gather, site) for site in SITES)]
+def to_do() -> list[Unit]:
+    """What can be done now: the twins first, then what is held against them."""
+    left = [site for site in TWINS if not dictionary(site, True).exists()]
+    if left:
+        made = [folder() / "harvested" / str(i) for i in range(len(shards(left[0])))]
+        missing = [(path, partial(harvest, i)) for i, path in enumerate(made) if not path.exists()]
+        if missing:
+            return missing
+    fits = [(dictionary(site, True), partial(fit, site)) for site in left]
+    twins = [site for site in TWINS if site not in left and not collected(site, True).exists()]
+    units = fits + [(collected(site, True), partial(gather, site, True)) for site in twins]
+    return units or [(collected(site), partial(gather, site)) for site in SITES if not collected(site).exists()]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = options("dashboards", __doc__, "until").parse_args(argv)
-    begun, record = time.time(), folder() / "seconds.json"
-    for unit in progress(units(), desc="dashboards"):
-        start = time.time()
-        if args.until is not None and start > begun + 60 * args.until:
-            return
-        unit()
-        spent = time.time() - start + (json.loads(record.read_text()) if record.exists() else 0.0)
-        with atomic(record) as scratch:
-            scratch.write_text(json.dumps(spent))
-    ship(spent)
+    until = None if args.until is None else time.time() + 60 * args.until
+    total = len(TWINS) + len(SITES)
+    with progress(total=total, desc="sites") as bar:
+        for _ in working(to_do, folder() / "locks", until):
+            there = [collected(site, True).exists() for site in TWINS] + [collected(site).exists() for site in SITES]
+            bar.update(sum(there) - bar.n)
+    if not to_do():
+        ship()
 
 
 if __name__ == "__main__":

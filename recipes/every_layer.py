@@ -14,13 +14,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -31,6 +30,7 @@ from helpers.sae import SAE, build, load, save, train
 
 from .command import options
 from .harvest import KIND, MODEL, ROWS, Activations, shuffle
+from .sharing import Unit, working
 
 KINDS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out")
 K, BATCH, LR = 40, 512, 2e-3
@@ -184,30 +184,14 @@ def finished(layer: int) -> bool:
     return all(place(site).exists() for site in sites(layer))
 
 
-def to_do(layers: int) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """What can be done now, the lowest layer first: the path that is there when it is done, and the work."""
+def to_do(layers: int) -> Iterator[Unit]:
+    """What can be done now, the lowest layer first."""
     for layer in [layer for layer in range(layers) if not finished(layer)][: 1 + AHEAD]:
         if not risen(layer).exists():
             if layer == 0 or risen(layer - 1).exists():
                 yield risen(layer), partial(ascend, layer)
             return
         yield from ((place(site), partial(fit, site)) for site in sites(layer) if not place(site).exists())
-
-
-def one_unit(layers: int) -> bool:
-    """Do the first of what is to do that no other process is at; whether there was one."""
-    for done, work in to_do(layers):
-        lock = folder() / "locks" / f"{done.name}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held = FileLock(str(lock)).acquire(timeout=0)
-        except Timeout:
-            continue
-        with held:
-            if not done.exists():
-                work()
-        return True
-    return False
 
 
 def tidy(layers: int) -> None:
@@ -218,23 +202,16 @@ def tidy(layers: int) -> None:
                 shutil.rmtree(shards(layer, kind)[0].parent, ignore_errors=True)
 
 
-def working(layers: int, until: float | None) -> Iterator[int]:
-    """Work until every layer has its dictionaries, or the time is ``until``; after each unit, how many are there."""
-    while not all(map(finished, range(layers))) and (until is None or time.time() < until):
-        if not one_unit(layers):
-            time.sleep(1)  # all that can be done now is being done
-        tidy(layers)
-        yield sum(place(site).exists() for layer in range(layers) for site in sites(layer))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options("every_layer", __doc__, "until")
     parser.add_argument("--layers", type=int, default=30, metavar="N", help="go up to this layer only")
     args = parser.parse_args(argv)
     until = None if args.until is None else time.time() + 60 * args.until
     with progress(total=3 * args.layers, desc="dictionaries") as bar:
-        for there in working(args.layers, until):
-            bar.update(there - bar.n)
+        for _ in working(lambda: list(to_do(args.layers)), folder() / "locks", until):
+            tidy(args.layers)
+            bar.update(sum(place(site).exists() for layer in range(args.layers) for site in sites(layer)) - bar.n)
+    tidy(args.layers)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ RECIPES = {
             shipped=False,
         ),
         Recipe(
-            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors"), 170,
+            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors", "every_layer.csv"), 170,
             "model, every_layer", (UNTIL,), full=None, shipped=False,
         ),
         Recipe(

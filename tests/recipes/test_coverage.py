@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from helpers.sae import build, save
+from helpers.runs import artifact
+from helpers.sae import build, fvu, l0, save
 from recipes import coverage
 from recipes.coverage import Chunk, Run
 from recipes.every_layer import KINDS
@@ -151,3 +153,41 @@ def test_rows_pair_with_the_untouched_run():
     table = list(coverage.rows("eval", {"clean": clean, "attention": worse}, 1))
     assert table[1]["nats"] == pytest.approx(0.5) and table[1]["nats_low"] == pytest.approx(0.5)
     assert table[1]["kl"] == pytest.approx(0.2) and table[1]["agreement"] == pytest.approx(0.75)
+
+
+def test_quality_is_what_the_metrics_say(world):
+    site = coverage.parts("blocks.1.hook_attn_out")
+    x = world.clean[1, KINDS[1]][:, 1:].flatten(0, 1)
+    site["mean"] = x.mean(0)  # the shares are then of the variance about the same mean
+    active, error, spread, places = world.quality(1, KINDS[1]).sum(1).tolist()
+    assert places == 16
+    assert active / places == pytest.approx(l0(site["sae"].encode(x)))
+    assert error / spread == pytest.approx(fvu(x, site["sae"](x)), rel=1e-5)
+
+
+def test_the_recipe_ends_in_three_tables(world, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPEN_THREADS_ARTIFACTS", str(tmp_path / "artifacts"))
+    texts = {split: torch.randint(0, V, (40, 9)) for split in ("eval", "human", "train")}
+    for name, value in {
+        "load_tokens": texts.get, "finished": lambda layer: layer < 3, "SEQUENCES": {"eval": 8, "human": 4},
+        "NULLS": 4, "DEPTHS": (1, 3), "K": 5,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(coverage, name, value)
+    coverage.grams.cache_clear()
+    for path in tmp_path.glob("*.json"):
+        path.write_text(json.dumps({"cutoff": 1e9, "dead": 0.25, "tokens": 96}))
+    coverage.main(["--until", "0"])
+    assert not (tmp_path / "artifacts").exists()
+    coverage.main([])
+    table, sites = pd.read_csv(artifact("coverage.csv")), pd.read_csv(artifact("every_layer.csv"))
+    assert len(sites) == 2 * 9 and (sites.l0 <= 3).all() and (sites.dead == 0.25).all()
+    tried = table[table.text == "eval"].set_index("run").sequences
+    assert tried["hook_resid_pre/0-0/dictionary"] == 8 and tried["hook_resid_pre/0-0/zero"] == 4
+    human = table[table.text == "human"]
+    assert set(human.arm.dropna()) == {"dictionary"} and {"clean", "bigram", "trigram"} <= set(human.run)
+    assert (table.nats_low <= table.nats).all() and (table.nats <= table.nats_high).all()
+    figures = load_file(artifact("coverage_sequences.safetensors"))
+    one = table[(table.text == "eval") & (table.run == "bigram")].iloc[0]
+    assert one.ce == pytest.approx(figures["eval/bigram"][0].mean().item(), abs=1e-4)
+    coverage.grams.cache_clear()

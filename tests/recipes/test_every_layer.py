@@ -6,11 +6,13 @@ import time
 
 import pytest
 import torch
+from filelock import FileLock
 from samples import seeded
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.sae import load
 from recipes import every_layer
+from recipes.sharing import one_unit
 
 LAYERS, D = 2, 16
 
@@ -75,11 +77,13 @@ def test_two_processes_killed_and_begun_again_end_where_one_does(world, tmp_path
 
 
 def test_what_another_process_does_is_left_to_it(world):
-    lock = every_layer.folder() / "locks" / f"{every_layer.risen(0).name}.lock"
-    lock.parent.mkdir(parents=True)
-    with every_layer.FileLock(str(lock)):
-        assert not every_layer.one_unit(LAYERS)  # nothing else can be done before the first layer is there
-    assert every_layer.one_unit(LAYERS) and every_layer.risen(0).exists()
+    locks = every_layer.folder() / "locks"
+    locks.mkdir(parents=True)
+    with FileLock(str(locks / f"{every_layer.risen(0).name}.lock")):
+        assert not one_unit(
+            every_layer.to_do(LAYERS), locks
+        )  # nothing else can be done before the first layer is there
+    assert one_unit(every_layer.to_do(LAYERS), locks) and every_layer.risen(0).exists()
     assert os.listdir(every_layer.folder() / "activations")
     layers = [work.args[0] for done, work in every_layer.to_do(LAYERS)]
     assert layers == [*every_layer.sites(0), 1]
