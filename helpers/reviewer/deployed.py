@@ -16,6 +16,8 @@ import numpy as np
 from ..checks import whole
 from .world import ReviewedPlans
 
+ROUNDING = 1e-12  # of the largest score
+
 
 def work(world: ReviewedPlans, executed: np.ndarray, time: float) -> dict[str, float]:
     """What comes of an episode, for the probability ``(C, K)`` that each plan is written and executed.
@@ -81,7 +83,7 @@ def retried(p: np.ndarray, q: np.ndarray, tries: int | None = None) -> np.ndarra
 def best_of(p: np.ndarray, score: np.ndarray, n: int) -> np.ndarray:
     """Probability that each plan is submitted: of ``n`` drawn from ``p`` the one with the best score, ties at random.
 
-    Exact: the best of ``n`` has at most score ``s`` with probability ``F(s)^n``.
+    Exact: the best of ``n`` has at most score ``s`` with probability ``F(s)^n``. Scores that differ by rounding alone tie.
 
     >>> import numpy as np
     >>> from helpers.reviewer import best_of
@@ -90,8 +92,10 @@ def best_of(p: np.ndarray, score: np.ndarray, n: int) -> np.ndarray:
     """
     p, score, n = _plans("p", p), _plans("score", score, p), whole("n", n, 1)
     chosen, below = np.zeros_like(p), 0.0
-    for value in np.unique(score):
-        level = np.where(score == value, p, 0.0)
+    values = np.unique(score)
+    group = np.r_[0, np.cumsum(np.diff(values) > ROUNDING * np.abs(values).max())][np.searchsorted(values, score)]
+    for g in range(group.max() + 1):
+        level = np.where(group == g, p, 0.0)
         upto = below + level.sum()
         if level.sum() > 0:
             chosen += level / level.sum() * (upto**n - below**n)

@@ -153,7 +153,8 @@ class ReviewedPlans(gymnasium.Env):
 
     def reward(self, time: float) -> np.ndarray:
         """What each outcome pays when executed, ``(outcomes,)``, after the share ``time`` of the horizon."""
-        return self.pays + self.drift * _passed(time) * (self.later - self.pays)
+        moved = self.drift * _passed(time)
+        return (1 - moved) * self.pays + moved * self.later  # at both ends exact: what pays the same ties
 
     def plan(self, action) -> tuple[int, int]:
         """Row of ``reasonings`` and column of ``outcomes`` of one action."""

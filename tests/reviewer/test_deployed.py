@@ -71,6 +71,15 @@ def test_picking_by_what_gets_through_lowers_recall_and_picking_by_pay_does_not(
     assert falls == sorted(falls, reverse=True) and falls[-1] < 0.1 * start
 
 
+def test_what_pays_the_same_ties(world, plans):
+    assert (world.reward(0.0) == world.pays).all() and (world.reward(1.0) == world.later).all()
+    pay = world.reward(1.0) + 0 * world.q
+    for score in (pay, (1 - world.q) * pay + world.fallback * world.q):
+        jitter = score * (1 + 1e-15 * np.random.default_rng(0).standard_normal(score.shape))
+        assert best_of(plans, jitter, 8) == pytest.approx(best_of(plans, score, 8))
+    assert best_of(plans, pay, 64)[:, 0].sum() == pytest.approx(plans[:, 0].sum() / plans[:, [0, 2, 3]].sum())
+
+
 def test_halving_is_counted_from_the_first_value():
     assert halved([0.8, 0.5, 0.4, 0.39]) == 2 and halved([0.8, 0.41]) is None
 
