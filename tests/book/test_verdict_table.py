@@ -99,9 +99,11 @@ def test_without_scripts_it_is_a_plain_table(table):
     assert tab.locator("th").first.is_visible()
 
 
-def test_on_a_phone_each_fact_says_what_it_is(table):
-    tab = table(viewport={"width": 375, "height": 700})
+@pytest.mark.parametrize("width", [375, 800, 1150])
+def test_where_it_does_not_fit_each_fact_says_what_it_is(table, width):
+    tab = table(viewport={"width": width, "height": 700})
     before = tab.locator(".col-seeds p").first.evaluate("e => getComputedStyle(e, '::before').content")
     assert before == '"seeds: "'
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate("e => e.parentElement.scrollWidth <= e.parentElement.clientWidth")
     assert tab.locator("th button").last.is_visible()
