@@ -67,4 +67,4 @@ def test_what_a_face_offers_says_what_it_is(name):
 
 
 def test_examples_run_where_the_tests_do():
-    assert "-m pytest --doctest-modules helpers" in (ROOT / "Makefile").read_text()
+    assert "--doctest-modules helpers" in (ROOT / "Makefile").read_text()
