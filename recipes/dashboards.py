@@ -14,7 +14,8 @@ Written before any site but test runs on random dictionaries:
 * Between a tenth and a half of the live features of each site are nameable. More are in the residual stream than at the
   MLP outputs, and more late than early: shuffled weights make features of tokens, too, but none of contexts.
 * The rule. *Most features can be named*, if the 95% interval of the share over the 18 sites (layers drawn anew) lies
-  above a half; *some can*, if it lies above 5%; else *none beyond the null*. A site whose own interval holds 5% has none.
+  above a half; *some can*, if it lies above 5%; else *none beyond the null*. A site whose own interval holds 5% has
+  none.
 
 `artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
 `artifacts/dashboards.csv` there is a row for each site; shares are of the features that have a score, with Wilson's 95%

@@ -83,7 +83,7 @@ def retried(p: np.ndarray, q: np.ndarray, tries: int | None = None) -> np.ndarra
 def best_of(p: np.ndarray, score: np.ndarray, n: int) -> np.ndarray:
     """Probability that each plan is submitted: of ``n`` drawn from ``p`` the one with the best score, ties at random.
 
-    Exact: the best of ``n`` has at most score ``s`` with probability ``F(s)^n``. Scores that differ by rounding alone tie.
+    Exact: the best of ``n`` has at most score ``s`` with probability ``F(s)^n``. What differs by rounding alone ties.
 
     >>> import numpy as np
     >>> from helpers.reviewer import best_of
