@@ -5,8 +5,9 @@
 The dictionaries are those of :mod:`recipes.every_layer`, in the cache. Six *twins*, for the three sites of two layers,
 are trained in the same way on the model with shuffled weights; half of their features are the null of all names, the
 other half shows that it holds its level. Then each site is collected over the model's own held-out text and over human
-text, named, and a sample of its features is taken off the model. Done a shard of activations or a site at a time, each
-kept in the cache (disk: 15 GB until the twins are trained, then 0.2); processes started together share the work.
+text, named, and a sample of its features is taken off the model. Done a shard of activations or a layer's sites at a
+time, each kept in the cache (disk: 15 GB until the twins are trained, then 0.2); processes started together share the
+work.
 
 Written before any site but test runs on random dictionaries:
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -64,7 +65,7 @@ SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
 TWINS = tuple(f"blocks.{layer}.{kind}" for layer in (2, 12) for kind in KINDS)
 TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
-MEASURED = 128  # features a site whose loss is measured: drawn from those that fire
+MEASURED = 64  # features a site whose loss is measured: drawn from those that fire
 ONE_TOKEN = 0.9  # of a feature's contexts: a single-token feature
 
 
@@ -77,7 +78,13 @@ def dictionary(site: str, shuffled: bool = False) -> Path:
 
 
 def collected(site: str, shuffled: bool = False) -> Path:
-    return folder() / ("shuffled" if shuffled else "trained") / site
+    """Where the sites of one layer lie together."""
+    return folder() / ("shuffled" if shuffled else "trained") / site.split(".")[1]
+
+
+def beside(site: str, shuffled: bool = False) -> list[str]:
+    """The sites that are collected with ``site``: those of its layer."""
+    return [other for other in (TWINS if shuffled else SITES) if collected(other) == collected(site)]
 
 
 def shards(site: str) -> list[Path]:
@@ -130,29 +137,33 @@ def described(site: str, shuffled: bool = False) -> Site:
 
 
 def gather(site: str, shuffled: bool = False) -> None:
-    """Collect a site, name its features, and, unless it is a twin, measure what some of them are worth."""
-    where, place = collected(site, shuffled), dictionary(site, shuffled)
-    if not place.exists():
-        raise FileNotFoundError(
-            f"the dictionary of {site} is not in the cache; run python -m recipes every_layer first"
-        )
-    sae, facts = load(place), json.loads(place.with_name(f"{site}.json").read_text())  # rescaled: takes what is there
-    whole, lm = every_layer.model(shuffled), language_model()
+    """Collect a layer's sites, name their features, and, unless they are twins, measure what some are worth."""
+    sites, lm, whole = beside(site, shuffled), language_model(), every_layer.model(shuffled)
+    for one in sites:
+        if not dictionary(one, shuffled).exists():
+            raise FileNotFoundError(
+                f"the dictionary of {one} is not in the cache; run python -m recipes every_layer first"
+            )
+    saes = {one: load(dictionary(one, shuffled)) for one in sites}  # rescaled: they take what is there
+    cutoffs = {
+        one: json.loads(dictionary(one, shuffled).with_name(f"{one}.json").read_text())["cutoff"] for one in sites
+    }
 
     def activations(rows: Tensor) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
         for index in torch.arange(len(rows)).split(16):
-            yield index.numpy(), climb(whole, rows[index], [site])
+            yield index.numpy(), climb(whole, rows[index], sites)
 
     found = collect(
-        None if shuffled else lm, tokens(), {site: sae}, cutoffs={site: facts["cutoff"]}, watched=WATCHED,
-        sentences=SENTENCES, window=WINDOW, activations={name: activations(rows) for name, rows in tokens().items()},
+        None if shuffled else lm, tokens(), saes, cutoffs=cutoffs, watched=WATCHED, sentences=SENTENCES, window=WINDOW,
+        activations={name: activations(rows) for name, rows in tokens().items()},
     )  # fmt: skip
-    name_features(found, site, words(), null=None if shuffled else null())
-    if not shuffled:
-        live = np.flatnonzero(found[site].largest > 0)
-        some = np.random.default_rng(0).permutation(live)[:MEASURED]
-        loss_effects(lm, found, site, sae, features=some.tolist())
-    found.save(where)
+    for one, sae in saes.items():
+        name_features(found, one, words(), null=None if shuffled else null())
+        if not shuffled:
+            live = np.flatnonzero(found[one].largest > 0)
+            some = np.random.default_rng(0).permutation(live)[:MEASURED]
+            loss_effects(lm, found, one, sae, features=some.tolist())
+    found.save(collected(site, shuffled))
 
 
 @cache
@@ -245,9 +256,18 @@ def to_do() -> list[Unit]:
         if missing:
             return missing
     fits = [(dictionary(site, True), partial(fit, site)) for site in left]
-    twins = [site for site in TWINS if site not in left and not collected(site, True).exists()]
-    units = fits + [(collected(site, True), partial(gather, site, True)) for site in twins]
-    return units or [(collected(site), partial(gather, site)) for site in SITES if not collected(site).exists()]
+    first = [site for site in TWINS if all(other not in left for other in beside(site, True))]
+    units = fits + gathering(first, True)
+    return units or gathering(SITES, False)
+
+
+def gathering(sites: Iterable[str], shuffled: bool) -> list[Unit]:
+    """What of these is to be collected, a unit for each layer."""
+    return [
+        (collected(site, shuffled), partial(gather, site, shuffled))
+        for site in sites
+        if site == beside(site, shuffled)[0] and not collected(site, shuffled).exists()
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
