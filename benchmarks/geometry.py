@@ -93,12 +93,12 @@ class Faiss:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError("the faiss process stopped; its message is above")
-        self.peak = json.loads(line)["peak"]
+        self.memory = json.loads(line)
         return torch.from_numpy(np.load(self.found))
 
 
-def race(rows: Tensor, rounds: int) -> tuple[dict[str, float], dict[str, float], float | None]:
-    """Median seconds of each, largest difference from the sort, and faiss' peak memory in MiB."""
+def race(rows: Tensor, rounds: int) -> tuple[dict[str, float], dict[str, float], dict | None]:
+    """Median seconds of each, largest difference from the sort, and faiss' memory in MiB: peak, and after imports."""
     with ExitStack() as stack:
         contenders = {"gemm": gemm, "here": here, "topk": topk, "sort": sort}
         if PEERS.exists() and subprocess.run([str(PEERS), "-c", "import faiss"], capture_output=True).returncode == 0:
@@ -113,8 +113,8 @@ def race(rows: Tensor, rounds: int) -> tuple[dict[str, float], dict[str, float],
                 found[name] = contenders[name](rows)
                 seconds[name].append(time.perf_counter() - begun)
         apart = {k: (v - found["sort"]).abs().max().item() for k, v in found.items() if k not in ("gemm", "sort")}
-        peak = contenders["faiss"].peak if "faiss" in contenders else None
-    return {name: median(s) for name, s in seconds.items()}, apart, peak
+        memory = contenders["faiss"].memory if "faiss" in contenders else None
+    return {name: median(s) for name, s in seconds.items()}, apart, memory
 
 
 def alone(name: str, *arguments: int) -> dict:
@@ -125,8 +125,9 @@ def alone(name: str, *arguments: int) -> dict:
 
 
 def whole(n: int, d: int) -> None:
+    imports = _peak()
     here(dictionary(n, d))
-    print(json.dumps({"peak": _peak()}))
+    print(json.dumps({"peak": _peak(), "imports": imports}))
 
 
 def some(n: int, d: int, queries: int) -> None:
@@ -154,9 +155,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "sizes": {"n": options.rows, "d": D, "ks": KS, "queries": QUERIES},
     }
-    seconds, apart, peak = race(dictionary(options.rows, D), options.rounds)
+    seconds, apart, faiss = race(dictionary(options.rows, D), options.rounds)
     results |= {"seconds": seconds, "largest_difference": apart}
-    results["memory"] = {"here": alone("whole", options.rows, D)["peak"], "faiss": peak}
+    results["memory"] = {"here": alone("whole", options.rows, D), "faiss": faiss}
     sizes = [n * options.rows // N for n in GROWTH]
     results["growth"] = {str(n): alone("some", n, D, min(QUERIES, n)) for n in sizes}
     report.keep(results, report.geometry(results), options.out, "geometry")

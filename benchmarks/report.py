@@ -166,11 +166,11 @@ def geometry(results: dict) -> str:
         rows.append((f"{names[name]}, s", f"{seconds[name]:.1f}", f"**{ratio}**" if name == "here" else ratio))
     apart = max(results["largest_difference"].values())
     rows.append(("largest difference from the sort", f"{apart:.0e}", ""))
-    rows.append(
-        (f"peak memory, MiB (limit {RESIDENT:,})", f"{memory['here']:,.0f}", f"{memory['here'] / RESIDENT:.2f}")
-    )
-    if memory["faiss"]:
-        rows.append(("peak memory of faiss, MiB", f"{memory['faiss']:,.0f}", f"{memory['faiss'] / RESIDENT:.2f}"))
+    for name, label in (("here", "peak memory"), ("faiss", "peak memory of faiss")):
+        if memory[name]:
+            peak, imports = memory[name]["peak"], memory[name]["imports"]
+            rows.append((f"{label}, MiB (limit {RESIDENT:,})", f"{peak:,.0f}", f"{peak / RESIDENT:.2f}"))
+            rows.append(("of this beyond what imports take, MiB", f"{peak - imports:,.0f}", ""))
     first = next(iter(results["growth"].values()))
     for n, found in results["growth"].items():
         beyond, before = (f["peak"] - f["stored"] for f in (found, first))

@@ -7,7 +7,6 @@ its n-1 cosines with the others. Memory is bounded by a chunk of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isqrt
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..checks import matrix, whole
 from ..runs import progress
+from .pairs import largest_of_pairs, worth_it
 
 
 def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
@@ -39,25 +39,23 @@ def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
     return unit
 
 
-def _cosines(
-    rows: Tensor, chunk: int, absolute: bool, width: int = 0, queries: Tensor | None = None
-) -> Iterator[tuple[int, Tensor]]:
-    """For each ``chunk`` of queries, the first, and its (absolute) cosines with all rows: ``(chunk, width or n)``.
+def _cosines(rows: Tensor, chunk: int, absolute: bool, queries: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
+    """For each ``chunk`` of queries, the first, and its (absolute) cosines with all rows: ``(chunk, n)``.
 
-    A row's entry for itself, and any column past n, is -inf. The buffer is the same every time.
+    A row's entry for itself is -inf. The buffer is the same every time.
     """
     chunk = whole("chunk", chunk, 1)
     unit = unit_rows(rows)
     n = len(unit)
     queries = torch.arange(n, device=unit.device) if queries is None else queries
-    buffer = unit.new_full((min(chunk, len(queries)), max(width, n)), -torch.inf)
+    buffer = unit.new_empty((min(chunk, len(queries)), n))
     for start in progress(range(0, len(queries), chunk), desc="cosines", delay=2):
         own = queries[start : start + chunk]
         part = unit[own]
         block = buffer[: len(part)]
-        torch.mm(part, unit.T, out=block[:, :n])
+        torch.mm(part, unit.T, out=block)
         if absolute:
-            block[:, :n].abs_()
+            block.abs_()
         block[torch.arange(len(own), device=own.device), own] = -torch.inf
         yield start, block
 
@@ -67,16 +65,15 @@ def kth_largest_cosine(
     rows: Tensor,
     ks: Sequence[int] = (1, 10, 100),
     absolute: bool = False,
-    chunk: int = 256,
+    chunk: int = 512,
     queries: Tensor | None = None,
 ) -> Tensor:
     """For each row and each k, the k-th largest of its (absolute) cosines with the other rows: ``(n, len(ks))``.
 
     With ``queries (m,)``, row numbers, for these rows only: ``(m, len(ks))``.
 
-    Exact, and streamed: memory is a normalised copy of ``rows`` and ``(chunk, n)`` cosines. Columns are dealt into
-    blocks; the K blocks with the largest maxima hold the K largest values, since each has one that is at least as large
-    as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked.
+    Exact, and streamed: memory is a normalised copy of ``rows`` or two, and ``(chunk, n)`` cosines. Of many rows each
+    pair is multiplied once (:mod:`helpers.geometry.pairs`); else whole rows are ranked.
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
 
@@ -100,17 +97,19 @@ def kth_largest_cosine(
                 f"has shape {tuple(queries.shape)}, {queries.dtype}" if hasattr(queries, "dtype") else f"is {queries!r}"
             )
             raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
-    size = max(isqrt(max(n, 1) // most), 1)  # balances ranking n/size maxima against ranking most·size values
-    blocks = -(-n // size)
     picked = torch.tensor([k - 1 for k in ks], device=rows.device)
-    out = []
-    for _, cosines in _cosines(rows, chunk, absolute, size * blocks, queries):
-        if size > 1:
-            dealt = cosines.view(len(cosines), size, blocks)
-            best = dealt.amax(1).topk(most, dim=1, sorted=False).indices
-            cosines = dealt.gather(2, best[:, None].expand(-1, size, -1)).flatten(1)
-        out.append(cosines.topk(most, dim=1).values.index_select(1, picked))
-    return torch.cat(out).clamp_(-1, 1)
+    if queries is None and worth_it(n, most, whole("chunk", chunk, 1)):
+        best, again = largest_of_pairs(unit_rows(rows), most, absolute, chunk)
+        if len(again):
+            best[again] = _of_whole_rows(rows, most, absolute, chunk, again)
+    else:
+        best = _of_whole_rows(rows, most, absolute, chunk, queries)
+    return best[:, picked].clamp_(-1, 1)
+
+
+def _of_whole_rows(rows: Tensor, most: int, absolute: bool, chunk: int, queries: Tensor | None) -> Tensor:
+    found = _cosines(rows, chunk, absolute, queries)
+    return torch.cat([cosines.topk(most, dim=1).values for _, cosines in found])
 
 
 class Neighbours(NamedTuple):
