@@ -10,7 +10,7 @@ BOOK   := _build/html/.built
 JOBS   ?= auto
 # One process a core, one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
-PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py artifacts/manifest.json $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
+PAGES  := _config.yml _toc.yml CITATION.cff recipes/registry.py artifacts/manifest.json $(wildcard benchmarks/*.json benchmarks/*.md) benchmarks/headlines.py $(shell find book notebooks helpers -type f -not -name '*.tmp' -not -path '*/.*' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf test run lab artifacts status bench colab publish thread clean
@@ -65,6 +65,8 @@ bench: $(MODEL)  ## compare with other libraries, side by side
 	$(PY) -m benchmarks.superposition
 	$(PY) -m benchmarks.geometry
 	$(PY) -m benchmarks.singular
+	$(PY) -m benchmarks.whole
+	$(PY) -m benchmarks.costs
 	$(PY) -m benchmarks.dashboard
 	$(PY) tools/readme.py
 

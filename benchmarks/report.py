@@ -79,6 +79,18 @@ All {losses} losses whose λ is known. Here every chart is written out, at every
 resolves the curves over the complex numbers and keeps conjugate points together. They take turns; sums of medians.
 λ is also minus the largest root of the Bernstein polynomial, which Singular computes from differential operators.
 """
+WHOLE = """\
+**A dictionary from nothing**, measured {date} on {machine}, load {load_at_start} at the start
+
+| | loading, s | {tokens:,} tokens, s | 2 M tokens, min | ratio |
+|---|---|---|---|---|
+{rows}
+
+The embedded model run over its tokens up to layer {layer}, and a TopK dictionary ({d_sae:,} latents, {k} active, batch
+{batch}) trained on what comes out, through a shuffling buffer of the same size. SAELens with its own runner, in float32
+and with autocast of model and dictionary. Each a process of its own, in turns; what 2 M tokens take is the rate after
+loading.
+"""
 DASHBOARD = """\
 **Features described** (chapter 8), measured {date} on {machine} ({threads} threads), load {load_at_start} at the start
 
@@ -194,6 +206,19 @@ def singular(results: dict) -> str:
         rows.append(("of these with the same λ", f"{results['agree']}", f"{results['agree'] / len(times):.0%}"))
     values = {k: results[k] for k in ("date", "machine", "load_at_start", "losses")}
     return SINGULAR.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def whole(results: dict) -> str:
+    """Seconds of each, what two million tokens would take, and ratios to ours."""
+    sizes, rows = results["sizes"], []
+    rest = {name: median(turn["rest"] for turn in turns) for name, turns in results["seconds"].items()}
+    for name, taken in rest.items():
+        loading = median(turn["loading"] for turn in results["seconds"][name])
+        minutes = taken / sizes["tokens"] * 2e6 / 60
+        ratio = "1" if name == "here" else f"**{taken / rest['here']:.1f}**"
+        rows.append((name, f"{loading:.0f}", f"{taken:.0f}", f"{minutes:.0f}", ratio))
+    values = {k: results[k] for k in ("date", "machine", "load_at_start")} | sizes
+    return WHOLE.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def dashboard(results: dict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from helpers.lm import activations, load_lm, load_tokens, model_folder
-from helpers.runs import atomic, cache_dir, progress
+from helpers.runs import atomic, cache_dir, progress, spread
 from helpers.sae import bf16_is_fast
 
 MODEL, SECOND = "smollm2-135m", "gemma3-270m"
@@ -77,20 +78,54 @@ def harvest(
     them. Files are named by a hash of their tokens, so different tokens never share one. ``shuffled`` harvests from
     :func:`shuffle_blocks`.
     """
-    kind = np.uint16 if model == MODEL else np.uint32
-    name = hashlib.sha256(tokens.numpy().astype(kind).tobytes()).hexdigest()[:16] + "-shuffled" * shuffled
-    name += f"-{model}" * (model != MODEL)
-    paths = {site: cache_dir() / "activations" / site / f"{name}.npy" for site in sites}
-    lock = cache_dir() / "activations" / f"{name}.lock"
+    paths = places(tokens, sites, shuffled, model)
+    lock = cache_dir() / "activations" / f"{next(iter(paths.values())).stem}.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(str(lock)):
         if not all(path.exists() for path in paths.values()):
-            parts = list(activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1))
-            for site, path in paths.items():
-                whole = torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy()
-                _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
-                _save(path, whole)
+            keep(run(sites, shuffled, model, tokens), paths)
     return paths
+
+
+def harvest_apart(
+    shards: Sequence[Tensor], sites: tuple[str, ...], scheduler: str, shuffled: bool = False, model: str = MODEL
+) -> None:
+    """:func:`harvest` of many shards by the workers of a Dask cluster, who need no common disk: what they find comes
+    here."""
+    missing = [part for part in shards if not all(p.exists() for p in places(part, sites, shuffled, model).values())]
+    found = spread(_numbered, enumerate(missing), scheduler, (sites, shuffled, model))
+    for i, parts in progress(found, total=len(missing), desc="harvesting"):
+        keep(parts, places(missing[i], sites, shuffled, model))
+
+
+def _numbered(sites, shuffled: bool, model: str, i: int, tokens: Tensor) -> tuple[int, dict]:
+    return i, run(sites, shuffled, model, tokens)
+
+
+def places(tokens: Tensor, sites: tuple[str, ...], shuffled: bool, model: str) -> dict[str, Path]:
+    """Where the activations of one shard of tokens lie, or will."""
+    kind = np.uint16 if model == MODEL else np.uint32
+    name = hashlib.sha256(tokens.numpy().astype(kind).tobytes()).hexdigest()[:16] + "-shuffled" * shuffled
+    name += f"-{Path(model).name}" * (model != MODEL)
+    return {site: cache_dir() / "activations" / site / f"{name}.npy" for site in sites}
+
+
+def run(sites: tuple[str, ...], shuffled: bool, model: str, tokens: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By site the activations of one shard, bfloat16 as int16, and their norms before rounding."""
+    parts = list(activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1))
+    return {
+        site: (
+            torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy(),
+            torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy(),
+        )
+        for site in sites
+    }
+
+
+def keep(parts: dict[str, tuple[np.ndarray, np.ndarray]], paths: dict[str, Path]) -> None:
+    for site, (whole, norms) in parts.items():
+        _save(_norms(paths[site]), norms)
+        _save(paths[site], whole)
 
 
 def _norms(path: Path) -> Path:

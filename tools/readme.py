@@ -19,10 +19,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+sys.path.insert(0, str(ROOT))
+
 import chapters  # noqa: E402
 
-MEASURED = ("results", "superposition", "geometry", "singular", "dashboard")
-REPORTS = [ROOT / "benchmarks" / f"{name}.md" for name in MEASURED]
+from benchmarks import headlines  # noqa: E402
 
 
 def verdicts() -> str:
@@ -39,9 +40,8 @@ def verdicts() -> str:
 
 
 def bench() -> str:
-    """The parts that were measured, each from a file of its own, so that one can be measured again alone."""
-    found = [path.read_text(encoding="utf-8").strip() for path in REPORTS if path.exists()]
-    return "\n\n".join(found) or "Not measured yet: `make bench`."
+    """Six lines of what was measured; the page *Speed* has all."""
+    return headlines.short(headlines.headlines(headlines.logs()))
 
 
 PARTS = {"verdicts": verdicts, "bench": bench}

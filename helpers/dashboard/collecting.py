@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ from torch import Tensor
 
 from ..checks import finite, whole
 from ..lm import activations as stream
-from ..runs import progress
+from ..lm import load_lm
+from ..runs import progress, spread
 from ..sae import load, load_saelens
 from .collected import Collected
-from .contexts import priority, window_keys
 from .neighbours import link_sites, logit_effects
-from .sites import State
+from .passing import Pass
 
-ENTRIES = 2**24  # dense codes held at a time
+PART = 64  # rows that a worker of a cluster takes at a time
 
 
 @torch.no_grad()
@@ -44,13 +45,15 @@ def collect(
     sentences: int = 12,
     batch_size: int = 16,
     seed: int = 0,
+    scheduler: str | None = None,
 ) -> Collected:
     """What there is to say of every feature of ``dictionaries``, from one pass over ``tokens``.
 
     Parameters
     ----------
     lm
-        The model (:func:`helpers.lm.load_lm`). May be None where ``activations`` are given; then logit effects are not.
+        The model (:func:`helpers.lm.load_lm`), or its name or path. May be None where ``activations`` are given; then
+        logit effects are not.
     tokens
         ``(n_rows, ctx)``, or several sets by name, kept apart: ``{"model": …, "human": …}``.
     dictionaries
@@ -75,6 +78,10 @@ def collect(
         Rows per set of which the strongest features of every token are kept.
     batch_size, seed
         Rows at a time, which changes nothing else; what is random follows the seed.
+    scheduler
+        Address of a Dask scheduler (``"tcp://…"``): its workers take the rows in parts of 64, each with a model of its
+        own, and what they found is put together here. A worker that is lost costs its part only; the result is the
+        same, bit for bit.
 
     Raises ``ValueError``, before anything is run, for an empty corpus, ids out of range, an unknown hook, or a
     dictionary of another width than its site; later, for activations of another shape, and for rows missing or twice.
@@ -93,44 +100,43 @@ def collect(
     """
     sets = tokens if isinstance(tokens, Mapping) else {"text": tokens}
     dictionaries = {hook: read_dictionary(d) for hook, d in dictionaries.items()}
+    if scheduler is not None and (activations is not None or not isinstance(lm, str | Path)):
+        raise ValueError(
+            f"lm is a {type(lm).__name__}; with scheduler={scheduler!r} expected a model's name or path, which each "
+            "worker loads for itself, and no activations"
+        )
+    name, lm = lm, load_lm(lm) if isinstance(lm, str | Path) else lm
     _check(lm, sets, dictionaries, activations, {"scales": scales or {}, "cutoffs": cutoffs or {}})
     whole("top", top, 1), whole("sample", sample, 1), whole("watched", watched), whole("sentences", sentences)
     whole("window", window[0]), whole("window", window[1]), whole("batch_size", batch_size, 1), whole("seed", seed)
     for rows in sets.values():
         whole("skip_first", skip_first, 0, rows.shape[1] - 1)
-    shapes = [tuple(rows.shape) for rows in sets.values()]
-    share = watched / sum(n * (ctx - skip_first) for n, ctx in shapes)
-    states = {hook: State(sae.W_dec, shapes, window, top, sample) for hook, sae in dictionaries.items()}
-    places, order = [], {}
-    for s, (name, rows) in enumerate(sets.items()):
-        order[s] = np.argsort(priority(seed, f"{name}, sentences", np.arange(len(rows)), 1)[:, 0])[:sentences]
-        missing = set(range(len(rows)))
-        given = activations[name] if isinstance(activations, Mapping) else activations
-        for index, x in progress(given or _run(lm, rows, list(dictionaries), batch_size), desc=f"{name}", delay=2):
-            index = _came(index, missing, name)
-            part = rows[torch.from_numpy(index)].cpu().numpy()
-            chance, keys = priority(seed, name, index, rows.shape[1]), window_keys(part, window[0])
-            watch = chance < share
-            watch[:, :skip_first] = False
-            row, position = watch.nonzero()
-            places.append((np.full(len(row), s), index[row], position))
-            for hook, sae in dictionaries.items():
-                kept = torch.ones(part.shape, dtype=torch.bool)
-                kept[:, :skip_first] = False
-                values = _shaped(x, hook, (*part.shape, sae.W_dec.shape[1]))
-                if cutoffs and hook in cutoffs:
-                    kept &= values.norm(dim=-1).cpu() <= cutoffs[hook]
-                step = max(1, ENTRIES // (rows.shape[1] * len(sae.W_dec)))
-                for i in range(0, len(index), step):
-                    at = slice(i, i + step)
-                    codes = _codes(sae, values[at], (scales or {}).get(hook, 1.0), kept[at], hook)
-                    chosen = np.isin(index[at], order[s])
-                    states[hook].take(s, index[at], codes, kept[at], chance[at], keys[at], watch[at], chosen)
-        if missing:
-            raise ValueError(f"activations of set {name!r} lack row {min(missing)}; expected every row once")
-    seen = np.concatenate([np.stack(place) for place in places], axis=1)
-    seen = seen[:, np.lexsort(seen[::-1])].astype(np.int32)
-    made = {hook: state.site(tuple(seen), order) for hook, state in states.items()}
+    shapes = {set_: tuple(rows.shape) for set_, rows in sets.items()}
+    begin = partial(
+        Pass, dictionaries, shapes, scales=scales or {}, skip_first=skip_first, cutoffs=cutoffs or {}, top=top,
+        sample=sample, window=tuple(window), watched=watched, sentences=sentences, seed=seed,
+    )  # fmt: skip
+    done = begin()
+    if scheduler is not None:
+        jobs = [
+            (set_, start, rows[start : start + PART].cpu())
+            for set_, rows in sets.items()
+            for start in range(0, len(rows), PART)
+        ]
+        for part in progress(
+            spread(part_of, jobs, scheduler, (begin, str(name), batch_size)), total=len(jobs), desc="parts"
+        ):
+            done.merge(part)
+    else:
+        for set_, rows in sets.items():
+            missing = set(range(len(rows)))
+            given = activations[set_] if isinstance(activations, Mapping) else activations
+            for index, x in progress(given or _run(lm, rows, list(dictionaries), batch_size), desc=set_, delay=2):
+                index = _came(index, missing, set_)
+                done.take(set_, index, rows[torch.from_numpy(index)], x)
+            if missing:
+                raise ValueError(f"activations of set {set_!r} lack row {min(missing)}; expected every row once")
+    made = done.sites()
     found = Collected({k: v.cpu().numpy().astype(np.int32) for k, v in sets.items()}, made, tuple(window), seed)
     decoders = {hook: sae.W_dec.detach().float() for hook, sae in dictionaries.items()}
     link_sites(found, decoders)
@@ -138,6 +144,21 @@ def collect(
         if lm is not None and rows.shape[1] == lm.cfg.d_model:
             made[hook].logits = logit_effects(lm, rows)
     return found
+
+
+@torch.no_grad()
+def part_of(begin, name: str, batch_size: int, set_: str, start: int, rows: Tensor) -> Pass:
+    """A worker's share: the rows of one set from ``start`` on, through the model of that name."""
+    part = begin()
+    for index, x in _run(_model(name), rows, list(part.dictionaries), batch_size):
+        part.take(set_, start + index, rows[torch.from_numpy(index)], x)
+    part.dictionaries = {}
+    return part
+
+
+@cache
+def _model(name: str):
+    return load_lm(name)
 
 
 def read_dictionary(dictionary):
@@ -158,18 +179,6 @@ def _run(lm, rows: Tensor, hooks: list[str], batch_size: int) -> Iterator[tuple[
         yield np.arange(i * batch_size, i * batch_size + n), {h: v.unflatten(0, (n, ctx)) for h, v in x.items()}
 
 
-def _codes(sae, x: Tensor, scale: float, kept: Tensor, hook: str) -> Tensor:
-    """Codes ``(n, ctx, d_sae)`` in float32, rounded, and zero where not kept."""
-    x = x.to(sae.W_dec) * scale
-    codes = sae.encode(x.flatten(0, 1)).float().reshape(*kept.shape, -1)
-    if codes.shape[-1] != len(sae.W_dec) or not codes.sum().isfinite():
-        raise ValueError(
-            f"the dictionary of {hook!r} gives codes of shape {tuple(codes.shape)} or NaN or infinite ones"
-        )
-    codes = ((codes.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
-    return codes.relu_().masked_fill_(~kept[..., None].to(codes.device), 0)
-
-
 def _came(index, missing: set[int], name: str) -> np.ndarray:
     index = np.asarray(index, dtype=np.int64)
     for row in index.tolist():
@@ -177,14 +186,6 @@ def _came(index, missing: set[int], name: str) -> np.ndarray:
             raise ValueError(f"activations of set {name!r} hold row {row} twice, or there is none; expected each once")
         missing.remove(row)
     return index
-
-
-def _shaped(x: Mapping[str, Tensor], hook: str, shape: tuple[int, ...]) -> Tensor:
-    if hook not in x:
-        raise ValueError(f"activations hold {', '.join(x)}; expected {hook!r} too")
-    if tuple(x[hook].shape) != shape:
-        raise ValueError(f"activations at {hook!r} have shape {tuple(x[hook].shape)}; expected {shape}")
-    return x[hook]
 
 
 def _check(lm, sets, dictionaries, activations, factors) -> None:

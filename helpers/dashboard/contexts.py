@@ -94,12 +94,7 @@ class Table:
             np.concatenate([mine[features].ravel()[old], new[order]])
             for mine, new in ((self.rank, rank), (self.place, place), (self.key, key), (self.value, seen.value))
         ]
-        by = np.lexsort((all_[1], -all_[0], of))
-        with np.errstate(over="ignore"):
-            _, first = np.unique((all_[2] ^ mixed(of))[by], return_index=True)
-        by = by[np.sort(first)]
-        nth = np.arange(len(by)) - np.searchsorted(of[by], np.arange(n))[of[by]]
-        by, nth = by[nth < self.k], nth[nth < self.k]
+        by, nth = _best(of, *all_[:3], self.k)
         at = features[of[by]], nth
         new = by >= len(old)
         windows = np.empty((len(by), self.window.shape[-1]), dtype=np.float16)
@@ -111,3 +106,27 @@ class Table:
         for mine, values in zip((self.rank, self.place, self.key, self.value), all_, strict=True):
             mine[at] = values[by]
         self.window[at] = windows
+
+    def merge(self, other: Table) -> None:
+        """Keep the best of this table and of another, of other sequences."""
+        of = np.tile(np.repeat(np.arange(len(self.rank)), self.k), 2)
+        both = [
+            np.concatenate([getattr(table, name).reshape(len(of) // 2, -1) for table in (self, other)])
+            for name in ("rank", "place", "key", "value", "window")
+        ]
+        there = np.flatnonzero(both[1][:, 0] >= 0)
+        by, nth = _best(of[there], *(part[there, 0] for part in both[:3]), self.k)
+        by, self.rank[:], self.place[:] = there[by], -np.inf, -1
+        for mine, values in zip((self.rank, self.place, self.key, self.value), both, strict=False):
+            mine[of[by], nth] = values[by, 0]
+        self.window[of[by], nth] = both[4][by]
+
+
+def _best(of: np.ndarray, rank: np.ndarray, place: np.ndarray, key: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
+    """Of the entries of each feature ``of`` the ``k`` of highest rank with different keys, and their places in it."""
+    by = np.lexsort((place, -rank, of))
+    with np.errstate(over="ignore"):
+        _, first = np.unique((key ^ mixed(of))[by], return_index=True)
+    by = by[np.sort(first)]
+    nth = np.arange(len(by)) - np.searchsorted(of[by], of[by])
+    return by[nth < k], nth[nth < k]

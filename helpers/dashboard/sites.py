@@ -16,11 +16,10 @@ STRONG = 8  # features kept per token of a sentence
 class State:
     """What is kept of one site; :meth:`take` what comes, then :meth:`site`."""
 
-    def __init__(self, W_dec: Tensor, sets: list[tuple[int, int]], window: tuple[int, int], top: int, sample: int):
-        d, width = len(W_dec), window[0] + window[1] + 1
+    def __init__(self, d_sae: int, sets: list[tuple[int, int]], window: tuple[int, int], top: int, sample: int):
+        d, width = d_sae, window[0] + window[1] + 1
         self.sets, self.d_sae = sets, d
         self.offsets = torch.arange(-window[0], window[1] + 1)
-        self.norm = W_dec.detach().float().norm(dim=1)
         self.count, self.squares, self.cross = (np.zeros((len(sets), d)) for _ in range(3))
         self.kept, self.kept_squares = np.zeros(len(sets)), np.zeros(len(sets))
         self.histogram = np.zeros((len(sets), d, BINS), dtype=np.int64)
@@ -29,8 +28,11 @@ class State:
         self.watched: list[tuple[np.ndarray, ...]] = []
         self.whole: list[tuple] = []
 
-    def take(self, s: int, rows: np.ndarray, codes: Tensor, kept: Tensor, chance, keys, watch, whole) -> None:
-        """Rows ``rows`` of set ``s``: ``codes (n, ctx, d_sae)``, zero where not ``kept (n, ctx)``.
+    def take(
+        self, s: int, norm: Tensor, rows: np.ndarray, codes: Tensor, kept: Tensor, chance, keys, watch, whole
+    ) -> None:
+        """Rows ``rows`` of set ``s``: ``codes (n, ctx, d_sae)``, zero where not ``kept (n, ctx)``; ``norm (d_sae,)`` of
+        the decoder's rows.
 
         ``chance``, ``keys``: each place's priority and window; ``watch``: whether it is watched; ``whole``: which rows
         are sentences.
@@ -58,7 +60,7 @@ class State:
         at = np.flatnonzero(watch[row, position])
         self.watched.append((np.full(len(at), s), rows[row[at]], position[at], feature[at]))
         for i in np.flatnonzero(whole):
-            best = (codes[i] * self.norm.to(codes.device)).topk(min(STRONG, self.d_sae), dim=-1).indices
+            best = (codes[i] * norm.to(codes.device)).topk(min(STRONG, self.d_sae), dim=-1).indices
             strong = codes[i].gather(-1, best)
             self.whole.append((s, int(rows[i]), torch.where(strong > 0, best, -1).cpu().numpy(), strong.cpu().numpy()))
 
@@ -73,6 +75,15 @@ class State:
         lowest = int(np.float32(LOWEST).view(np.int32) >> 21)
         bins = np.clip((seen.value.view(np.int32) >> 21) - lowest, 0, BINS - 1)
         self.histogram[s] += np.bincount(seen.feature * BINS + bins, minlength=d * BINS).reshape(d, BINS)
+
+    def merge(self, other: State) -> None:
+        """Put in what another state took of other rows. Counts are whole numbers, so sums are exact."""
+        for name in ("count", "squares", "cross", "kept", "kept_squares", "histogram"):
+            getattr(self, name).__iadd__(getattr(other, name))
+        for mine, theirs in (*zip(self.top, other.top, strict=True), *zip(self.sample, other.sample, strict=True)):
+            mine.merge(theirs)
+        self.watched += other.watched
+        self.whole += other.whole
 
     def density(self) -> np.ndarray:
         """``(S, d_sae, 3)``: shares of places with 95% intervals.

@@ -17,7 +17,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -71,7 +71,8 @@ def sweep(
     folder = default_folder(fn) if folder is None else Path(folder)
     left = [(point, folder / f"{key}.json") for point, key in zip(grid, keys, strict=True)]
     left = [(point, path) for point, path in left if not path.exists()]
-    run = _on_dask(fn, left, scheduler, deadline) if scheduler else _locally(fn, left, processes, deadline)
+    jobs = [(fn, point, path, deadline) for point, path in left]
+    run = spread(_task, jobs, scheduler) if scheduler else _locally(jobs, processes)
     for path, result in progress(run, total=len(left), desc=fn.__name__):
         if result is not None:
             with atomic(path) as scratch:
@@ -102,9 +103,9 @@ def default_folder(fn: Callable) -> Path:
     return cache_dir() / "sweeps" / f"{fn.__name__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _locally(fn, left, processes, deadline):
+def _locally(jobs, processes):
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn"), _end_with_parent) as pool:
-        futures = [pool.submit(_task, fn, point, path, deadline) for point, path in left]
+        futures = [pool.submit(_alone, _task, *job) for job in jobs]
         try:
             yield from (future.result() for future in as_completed(futures))
         finally:
@@ -121,22 +122,33 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_dask(fn, left, scheduler, deadline):
+def spread(fn: Callable, jobs: Iterable[tuple], scheduler: str, shared: tuple = ()) -> Iterator:
+    """``fn(*shared, *job)`` of every job, as the workers of a Dask cluster get done; a lost worker costs its job only.
+
+    What is ``shared`` goes to each worker once. Jobs and results are pickled.
+    """
     from distributed import Client
     from distributed import as_completed as completed
 
     with Client(scheduler) as client:
-        futures = [client.submit(_task, fn, point, path, deadline, key=path.stem, retries=3) for point, path in left]
-        for _, result in completed(futures, with_results=True):
+        there = client.scatter(list(shared), broadcast=True) if shared else []
+        futures = [client.submit(_alone, fn, *there, *job, pure=False, retries=3) for job in jobs]
+        left = completed(futures, with_results=True)
+        del futures  # a result that was given away can go
+        for _, result in left:
             yield result
 
 
-def _task(fn, point, path, deadline):
+def _alone(fn, *arguments):
     import torch
     from threadpoolctl import threadpool_limits
 
-    if deadline is not None and time.time() > deadline:
-        return path, None
     torch.set_num_threads(1)
     with threadpool_limits(1):  # numpy's
-        return path, fn(**point)
+        return fn(*arguments)
+
+
+def _task(fn, point, path, deadline):
+    if deadline is not None and time.time() > deadline:
+        return path, None
+    return path, fn(**point)

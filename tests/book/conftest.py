@@ -55,7 +55,7 @@ def visit(browser, small):
 
 def sources() -> list[Path]:
     names = ("_config.yml", "_toc.yml", "CITATION.cff", "recipes/registry.py", "artifacts/manifest.json")
-    found = [ROOT / name for name in names]
+    found = [ROOT / name for name in names] + list((ROOT / "benchmarks").glob("*.json"))
     for folder in ("book", "notebooks", "helpers"):
         found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     return found

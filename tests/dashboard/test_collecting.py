@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from cluster import loses_a_worker
 from samples import seeded
 from transformers import AutoModelForCausalLM
 
-from helpers.dashboard import Collected, Words, collect, link_sites, loss_effects, name_features
+from helpers.dashboard import Collected, Words, collect, collecting, link_sites, loss_effects, name_features
 from helpers.dashboard.collected import QUARTERS, RANDOM, bin_edges
 from helpers.dashboard.contexts import priority
 from helpers.dashboard.neighbours import LINKS
@@ -355,3 +356,25 @@ def test_activations_that_do_not_fit_are_refused_by_name(rows, shape, says):
     tokens = torch.zeros(3, 4, dtype=torch.int64)
     with pytest.raises(ValueError, match=says):
         collect(None, tokens, {"a": made("topk", 0)}, activations=[(rows, {"a": torch.zeros(shape)})])
+
+
+def test_a_cluster_that_loses_a_worker_collects_the_same_to_the_last_bit(model_place, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "PART", 8)
+    tokens = {name: torch.randint(0, 60, (N, CTX), generator=seeded(i)) for i, name in enumerate(("model", "human"))}
+    dictionaries = {HOOK: made("topk", 0, 32), OTHER: made("standard", 1, 32)}
+    here = collect(str(model_place), tokens, dictionaries, **OPTIONS)
+    with loses_a_worker(tmp_path) as address:
+        there = collect(model_place, tokens, dictionaries, scheduler=address, **OPTIONS)
+    for hook in dictionaries:
+        mine, theirs = arrays(here[hook]), arrays(there[hook])
+        assert mine.keys() == theirs.keys()
+        for name, values in mine.items():
+            assert np.array_equal(values, theirs[name], equal_nan=values.dtype.kind == "f"), name
+
+
+def test_a_cluster_is_told_of_a_model_by_name(lm, world):
+    tokens, x, dictionaries = world
+    with pytest.raises(ValueError, match="lm is a .*; with scheduler='tcp://there' expected a model's name or path"):
+        collect(lm, tokens, {HOOK: made("topk", 0, 32)}, scheduler="tcp://there")
+    with pytest.raises(ValueError, match="and no activations"):
+        collect("name", tokens, dictionaries, activations=batches(x, 7), scheduler="tcp://there")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cluster import cluster, wait_for
 
 from helpers.runs import default_folder, key_of, sweep
 
@@ -129,40 +130,6 @@ def test_without_a_folder_points_are_kept_in_the_cache(grid, tmp_path, monkeypat
     assert calls(grid) == [0, 1, 2, 3] and len(list(default_folder(measure).glob("*.json"))) == 4
     assert (tmp_path / "cache") in default_folder(measure).parents
     assert default_folder(measure) != default_folder(fail_at_2)
-
-
-@contextlib.contextmanager
-def cluster(folder, workers):
-    """A Dask scheduler and its workers on the loopback address, each a process of its own; the address, the workers."""
-    root = Path(__file__).resolve().parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parents[1])])}
-    file = folder / "scheduler.json"
-
-    def start(program, *options):
-        command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", *options]
-        with open(folder / f"{program}.log", "a") as log:
-            return subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
-
-    scheduler = start("dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-    started = [scheduler]
-    try:
-        wait_for(file.exists, scheduler)
-        address = json.loads(file.read_text())["address"]
-        options = (address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
-        started += [start("dask_worker", *options) for _ in range(workers)]
-        yield address, started[1:]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
-def wait_for(condition, *processes, seconds=50):
-    end = time.time() + seconds
-    while not condition():
-        assert time.time() < end, "waited too long"
-        assert all(process.poll() is None for process in processes), "a process of the cluster has ended"
-        time.sleep(0.02)
 
 
 def test_a_worker_killed_halfway_costs_its_task_and_nothing_else(tmp_path):
