@@ -38,7 +38,7 @@ def cluster(folder, workers, more=()):
             process.wait()
 
 
-def wait_for(condition, *processes, seconds=50):
+def wait_for(condition, *processes, seconds=300):
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "waited too long"
@@ -52,12 +52,12 @@ def loses_a_worker(folder):
     from distributed import Client
 
     with cluster(folder, workers=2) as (address, (stays, goes)), Client(address) as client:
-        client.wait_for_workers(2, timeout=50)
+        client.wait_for_workers(2, timeout=300)
         by_pid = {pid: worker for worker, pid in client.run(os.getpid).items()}
         at_work = []
 
         def kill():
-            wait_for(lambda: client.processing()[by_pid[goes.pid]], goes, seconds=300)
+            wait_for(lambda: client.processing()[by_pid[goes.pid]], goes)
             at_work.extend(client.processing()[by_pid[goes.pid]])
             goes.send_signal(signal.SIGKILL)
             goes.wait()

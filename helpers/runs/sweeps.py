@@ -125,18 +125,22 @@ def _end_with_parent() -> None:
 def spread(fn: Callable, jobs: Iterable[tuple], scheduler: str, shared: tuple = ()) -> Iterator:
     """``fn(*shared, *job)`` of every job, as the workers of a Dask cluster get done; a lost worker costs its job only.
 
-    What is ``shared`` goes to each worker once. Jobs and results are pickled.
+    What is ``shared`` goes to each worker once, again if it was lost. Jobs and results are pickled.
     """
     from distributed import Client
     from distributed import as_completed as completed
 
     with Client(scheduler) as client:
-        there = client.scatter(list(shared), broadcast=True) if shared else []
+        there = [client.submit(_same, value, pure=False, retries=3) for value in shared]
         futures = [client.submit(_alone, fn, *there, *job, pure=False, retries=3) for job in jobs]
         left = completed(futures, with_results=True)
         del futures  # a result that was given away can go
         for _, result in left:
             yield result
+
+
+def _same(value):
+    return value
 
 
 def _alone(fn, *arguments):

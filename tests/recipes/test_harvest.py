@@ -13,7 +13,7 @@ SITES = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_pre")
 
 
 def test_a_cluster_that_loses_a_worker_harvests_the_same_files(tmp_path, monkeypatch):
-    model = str(write_folder("Llama", tmp_path / "tiny"))
+    model = str(write_folder(tmp_path / "tiny", "Llama"))
     shards = torch.randint(0, 40, (30, 10), generator=seeded(0)).split(6)
     files = {}
     for where in ("here", "there"):

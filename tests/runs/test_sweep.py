@@ -106,7 +106,8 @@ def test_workers_end_when_the_sweep_is_killed(grid, tmp_path):
     log = Path(grid[0]["log"])
     code = f"import test_sweep as t; t.sweep(t.say_and_sleep, {grid!r}, folder={str(tmp_path / 'runs')!r}, processes=2)"
     root = Path(__file__).resolve().parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parents[1])])}
+    found = [str(place) for place in (root, root.parent, root.parents[1])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
     sweeping = subprocess.Popen([sys.executable, "-c", code], env=env)
     try:
         wait_for(lambda: log.exists() and len(log.read_text().split()) == 2, sweeping)
