@@ -56,9 +56,12 @@ def loses_a_worker(folder):
         by_pid = {pid: worker for worker, pid in client.run(os.getpid).items()}
         at_work = []
 
+        def busy():
+            at_work[:] = [key for key in client.processing()[by_pid[goes.pid]] if str(key).startswith("_alone")]
+            return at_work
+
         def kill():
-            wait_for(lambda: client.processing()[by_pid[goes.pid]], goes)
-            at_work.extend(client.processing()[by_pid[goes.pid]])
+            wait_for(busy, goes)
             goes.send_signal(signal.SIGKILL)
             goes.wait()
 
