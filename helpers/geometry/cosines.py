@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..checks import matrix, whole
 from ..runs import progress
+from . import screening
 
 
 def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
@@ -76,7 +77,8 @@ def kth_largest_cosine(
 
     Exact, and streamed: memory is a normalised copy of ``rows`` and ``(chunk, n)`` cosines. Columns are dealt into
     blocks; the K blocks with the largest maxima hold the K largest values, since each has one that is at least as large
-    as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked.
+    as all that is left out. So one pass takes maxima, and only ``K · size of a block`` values a row are ranked. On a
+    graphics card bfloat16 says which are looked at (:mod:`helpers.geometry.screening`), 2048 queries or more at a time.
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
 
@@ -100,9 +102,12 @@ def kth_largest_cosine(
                 f"has shape {tuple(queries.shape)}, {queries.dtype}" if hasattr(queries, "dtype") else f"is {queries!r}"
             )
             raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
+    picked = torch.tensor([k - 1 for k in ks], device=rows.device)
+    if screening.pays(rows):
+        tops = screening.largest_cosines(unit_rows(rows), most, absolute, max(whole("chunk", chunk, 1), 2048), queries)
+        return torch.cat([part.index_select(1, picked) for part in tops]).clamp_(-1, 1)
     size = max(isqrt(max(n, 1) // most), 1)  # balances ranking n/size maxima against ranking most·size values
     blocks = -(-n // size)
-    picked = torch.tensor([k - 1 for k in ks], device=rows.device)
     out = []
     for _, cosines in _cosines(rows, chunk, absolute, size * blocks, queries):
         if size > 1:

@@ -51,7 +51,7 @@ def largest_cosines(
     longest = torch.linalg.vector_norm(unit, dim=1).max()
     error = (lost * longest + norms * lost.max() + d * 2.0**-22 * norms * norms.max()) * 1.001  # rounding of the bound
     width = max(1, n // (8 * k))
-    queries = torch.arange(n, device=unit.device) if queries is None else queries
+    queries = torch.arange(n, device=unit.device) if queries is None else queries.long()
     for own in progress(queries.split(chunk), desc="cosines", delay=2):
         rough = low[own] @ low.T
         rough = rough.abs_() if absolute else rough

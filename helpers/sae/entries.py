@@ -18,6 +18,7 @@ import os
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 from types import ModuleType
 
 import torch
@@ -54,7 +55,9 @@ def kernels(device: torch.device) -> ModuleType | None:
 
 @cache
 def _kernels() -> ModuleType | None:
-    return import_module("helpers.sae.kernels") if find_spec("triton") else None
+    """Nothing without Triton, or without the compiler of C through which it starts a kernel."""
+    compiler = os.environ.get("CC") or which("gcc") or which("clang") or os.environ.get("TRITON_INTERPRET") == "1"
+    return import_module("helpers.sae.kernels") if find_spec("triton") and compiler else None
 
 
 class Support:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.geometry import screening, unit_rows
+from helpers.geometry import kth_largest_cosine, screening, unit_rows
 
 
 def normal(n=700, d=48, seed=0):
@@ -60,6 +60,22 @@ def test_largest_cosines_are_those_of_whole_rows(rows, absolute):
         some = torch.tensor([5, 0, 11])
         again = torch.cat(list(screening.largest_cosines(unit, k, absolute, chunk=2, queries=some)))
         assert (again - wanted[some]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_public_function_gives_the_same_where_it_screens(absolute, monkeypatch):
+    rows, some = near_duplicates(), torch.tensor([7, 3], dtype=torch.int32)
+    plain = [kth_largest_cosine(rows, (1, 10), absolute), kth_largest_cosine(rows, (3,), absolute, queries=some)]
+    seen = []
+    monkeypatch.setattr(screening, "pays", lambda rows: seen.append(len(rows)) or True)
+    for wanted, more in zip(plain, ({"ks": (1, 10)}, {"ks": (3,), "queries": some}), strict=True):
+        found = kth_largest_cosine(rows, absolute=absolute, **more)
+        assert found.shape == wanted.shape and (found - wanted).abs().max() < 1e-6
+    assert seen == [600, 600]
+
+
+def test_only_a_card_screens():
+    assert not screening.pays(normal(screening.MANY, 2))
 
 
 def test_bfloat16_alone_would_be_wrong():

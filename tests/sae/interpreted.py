@@ -101,16 +101,16 @@ def test_active_equals_dense(name, case):
     assert torch.equal(sae.silent_for, sae_active.silent_for)
 
 
-@pytest.mark.parametrize("name", ["topk", "batchtopk", "jumprelu", "gated"])
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
 def test_training_through_kernels_follows_dense_training(name, tmp_path):
     """Row by row of the log: within what bfloat16 rows may do, and far nearer than another start comes."""
-    hyper = {"k": 3, "k_aux": 3, "dead_after": 100} if "topk" in name else {"sparsity": 0.3}
+    hyper = {"k": 3, "k_aux": 3, "dead_after": 24}
     source = SparseFeatures(48, 16)
 
     def trained(view, seed=0, **options):
-        sae, generator = build(name, 16, 32, generator=seeded(seed), **hyper), seeded(5)
-        x = [source.sample(24, generator)[0] for _ in range(10)]
-        log = train(sae, x, steps=10, lr=1e-2, view=view, log_every=1, progress=False, **options)
+        sae, generator = build(name, 16, 24, generator=seeded(seed), **hyper), seeded(5)
+        x = [source.sample(12, generator)[0] for _ in range(6)]
+        log = train(sae, x, steps=6, lr=1e-2, view=view, log_every=1, progress=False, **options)
         return log.reconstruction, sae.state_dict()
 
     path = tmp_path / "run.safetensors"

@@ -109,7 +109,13 @@ def test_kernels_run_on_a_card_that_has_triton(monkeypatch):
     assert entries.kernels(cpu) is entries and entries.kernels(torch.device("mps")) is None
 
 
-def test_without_triton_there_are_no_kernels(monkeypatch):
-    monkeypatch.setattr(entries, "find_spec", lambda name: None)
+@pytest.mark.parametrize(("triton", "compiler"), [(True, True), (True, False), (False, True)])
+def test_kernels_need_triton_and_a_compiler(triton, compiler, monkeypatch):
+    for name in ("CC", "TRITON_INTERPRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(entries, "find_spec", lambda name: name if triton else None)
+    monkeypatch.setattr(entries, "which", lambda name: name if compiler else None)
+    monkeypatch.setattr(entries, "import_module", lambda name: name)
     monkeypatch.setattr(entries, "_kernels", entries._kernels.__wrapped__)
-    assert entries.kernels(torch.device("cuda")) is None
+    wanted = "helpers.sae.kernels" if triton and compiler else None
+    assert entries.kernels(torch.device("cuda")) == wanted

@@ -19,10 +19,11 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=".venv-triton is not
 
 def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(HERE)])
-    env = {**os.environ, "PYTHONPATH": paths, "TRITON_CACHE_DIR": str(HERE / ".unused"), **extra}
-    return subprocess.run([PYTHON, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200)
+    env = {**os.environ, "PYTHONPATH": paths, **extra}
+    return subprocess.run([PYTHON, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=3000)
 
 
+@pytest.mark.slow
 def test_kernels_in_the_interpreter():
     done = run("-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted.py"), TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
