@@ -183,7 +183,7 @@ def where(x: Tensor, size: dict, device: torch.device, steps: int = 5) -> dict:
 def curve(name: str, x: Tensor, size: dict, device: torch.device) -> dict:
     """Loss of the sparse path and of dense products in bfloat16 against those in float32, over a whole run.
 
-    From the same weights; and of the reference from other weights, which says how far apart two runs are.
+    From the same weights; and from other weights, which says how far apart two runs are.
     """
     parts = x.split(size["batch"])
     every = max(1, size["steps"] // 20)
@@ -197,7 +197,7 @@ def curve(name: str, x: Tensor, size: dict, device: torch.device) -> dict:
         return torch.tensor(log.reconstruction.to_numpy())
 
     reference = losses(Dense)
-    runs = {"sparse": losses(Active), "bfloat16": losses(Mixed), "another start": losses(Dense, 1)}
+    runs = {"sparse": losses(Active), "bfloat16": losses(Mixed), "another start": losses(Mixed, 1)}
     apart = {key: ((run - reference).abs() / reference).max().item() for key, run in runs.items()}
     return {"first": reference[0].item(), "last": reference[-1].item(), "largest_relative_difference": apart}
 

@@ -24,7 +24,7 @@ from . import entries
 from .largest import largest, positions
 
 MAX_DENSITY = 0.12  # beyond this share of non-zero codes the dense products are faster (measured on AVX-512 machines)
-MAX_DENSITY_CARD = 0.01  # the same on a graphics card: four products at 790 TFLOP/s, or four rows an entry at 3 TB/s
+MAX_DENSITY_CARD = 0.01  # on a graphics card, reckoned: four products and copies, or four rows an entry at 3 TB/s
 FEW = 512  # features, below which nothing but Dense is worth its while
 
 
