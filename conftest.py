@@ -2,9 +2,11 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+collect_ignore = [] if find_spec("triton") else ["helpers/sae/kernels.py"]  # which has no examples
 
 os.environ["OPEN_THREADS_BARS"] = "0"  # a progress bar must never land in a notebook's output
 os.environ.setdefault("PYTHONHASHSEED", "0")

@@ -134,13 +134,13 @@ def prepare(x: Tensor) -> Tensor:
     return x * (D_MODEL / x.pow(2).sum(1).mean()).sqrt()
 
 
-def pretrain(x: Tensor) -> tuple[dict[str, Tensor], dict]:
+def pretrain(x: Tensor, d_sae: int = D_SAE, batch: int = BATCH, k: int = K) -> tuple[dict[str, Tensor], dict]:
     """A briefly trained TopK dictionary, for everybody to start from, and the threshold above which its codes lie."""
-    sae = build("topk", D_MODEL, D_SAE, generator=torch.Generator().manual_seed(0), k=K)
-    parts = x.split(BATCH)
+    sae = build("topk", x.shape[1], d_sae, generator=torch.Generator().manual_seed(0), k=k).to(x.device)
+    parts = x.split(batch)
     train(sae, lambda step: parts[step % len(parts)], steps=PRETRAINING, lr=1e-3, log_every=PRETRAINING)
     with torch.no_grad():
-        threshold = sae.pre(parts[0]).flatten().topk(K * BATCH).values.min().item()
+        threshold = sae.pre(parts[0]).flatten().topk(k * batch).values.min().item()
     weights = {name: p.detach().clone() for name, p in sae.named_parameters()}
     return weights, {"steps": PRETRAINING, "threshold": threshold}
 
@@ -172,13 +172,13 @@ def race(name: str, weights: dict[str, Tensor], threshold: float, options, folde
         }
 
 
-def start(name: str, weights: dict[str, Tensor], threshold: float) -> tuple[dict[str, Tensor], dict]:
+def start(name: str, weights: dict[str, Tensor], threshold: float, k: int = K) -> tuple[dict[str, Tensor], dict]:
     """Weights and hyperparameters at which an architecture has K codes an input, as the pretrained dictionary has."""
-    zeros = torch.zeros(D_SAE)
+    zeros = torch.zeros_like(weights["b_enc"])
     if name == "jumprelu":
         return {**weights, "threshold": zeros + threshold}, {"sparsity": SPARSITY, "bandwidth": BANDWIDTH}
     if name in ("topk", "batchtopk"):
-        return weights, {"k": K}
+        return weights, {"k": k}
     weights = {**weights, "b_enc": weights["b_enc"] - threshold}
     if name == "gated":
         weights |= {"r_mag": zeros, "b_mag": weights["b_enc"].clone()}
@@ -201,7 +201,7 @@ class Worker:
 
     def __init__(self, job: dict, path: Path):
         path.write_text(json.dumps(job))
-        python = sys.executable if job["library"] in ("here", "buffer") else str(PEERS)
+        python = job.get("python") or (sys.executable if job["library"] in ("here", "buffer") else str(PEERS))
         self.log = path.with_suffix(".log")
         self.process = subprocess.Popen(
             [python, str(Path(__file__).with_name("worker.py")), str(path)],

@@ -78,13 +78,15 @@ def without_nnsight() -> None:
     sys.modules.setdefault("nnsight", types.SimpleNamespace(LanguageModel=None))
 
 
-def dictionary_learning(architecture: str, weights: dict[str, Tensor], hyper: dict, lr: float = 3e-4):
+def dictionary_learning(
+    architecture: str, weights: dict[str, Tensor], hyper: dict, lr: float = 3e-4, device: str = "cpu"
+):
     """dictionary_learning's trainer, its dictionary in ``.ae``; no warm-ups."""
     without_nnsight()
     from dictionary_learning import trainers
 
     d_model, d_sae = weights["W_enc"].shape
-    options = dict(steps=10**9, activation_dim=d_model, dict_size=d_sae, layer=0, lm_name="", lr=lr, device="cpu")
+    options = dict(steps=10**9, activation_dim=d_model, dict_size=d_sae, layer=0, lm_name="", lr=lr, device=device)
     options["warmup_steps"] = 0
     if architecture in ("standard", "gated"):
         cls = {"standard": trainers.StandardTrainer, "gated": trainers.GatedSAETrainer}[architecture]

@@ -5,7 +5,8 @@ for every line it reads on stdin runs the next block of steps and answers with o
 reconstruction loss of each step, memory. Waiting costs nothing, so contenders can take turns on a quiet machine.
 
 A step is the time between two requests for a batch, so every library is timed in its own loop (helpers.training.train,
-SAELens' SAETrainer.fit), or, where that loop needs a logger or a language model, around its own update.
+SAELens' SAETrainer.fit), or, where that loop needs a logger or a language model, around its own update. On a graphics
+card, which works behind the program's back, a block is timed as a whole and its last loss is read.
 """
 
 from __future__ import annotations
@@ -72,6 +73,23 @@ class Feed(Iterator[Tensor]):
         self.left, self.seconds, self.losses = self.blocks.pop(0), [], []
 
 
+class Blocks(Feed):
+    """:class:`Feed` for a graphics card: times a block as a whole, and waits for the card at its ends only."""
+
+    def __next__(self) -> Tensor:
+        if self.left == 0:
+            if self.batches[0].is_cuda:
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            if self.since is not None:
+                self.seconds, self.losses = [(now - self.since) / self.length], [float(self.observed())]
+            self.pause()
+            self.length, self.since = self.left, time.perf_counter()
+        self.left -= 1
+        self.step += 1
+        return self.batches[(self.step - 1) % len(self.batches)]
+
+
 def here(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
     """helpers.training.train, as a recipe calls it; constant learning rate and λ as for the peers."""
     from helpers.sae import build, train
@@ -79,6 +97,7 @@ def here(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
     d_model, d_sae = weights["W_enc"].shape
     sae = build(job["architecture"], d_model, d_sae, generator=torch.Generator(), **job["hyper"])
     sae.load_state_dict({**sae.state_dict(), **weights})
+    sae.to(job.get("device", "cpu"))
     losses, last = sae.losses, {}
 
     def recorded(*args):
@@ -88,7 +107,8 @@ def here(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
 
     sae.losses = recorded
     feed.observed = lambda: last["reconstruction"]
-    feed.l0 = lambda: len(sae.support(sae.pre(feed.batches[0][:512]).detach()).nonzero()) / 512
+    some = feed.batches[0][:512]
+    feed.l0 = lambda: len(sae.support(sae.pre(some).detach()).nonzero()) / len(some)
     train(
         sae,
         lambda step: next(feed),
@@ -116,6 +136,7 @@ def saelens(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
         lr=job["lr"],
         lr_end=job["lr"],
         autocast=job["autocast"],
+        device=job.get("device", "cpu"),
     )
     trainer = SAETrainer(config, build(job["architecture"], weights, job["hyper"]), feed)
     step, last = trainer.step, {}
@@ -134,7 +155,8 @@ def dictionary_learning(job: dict, weights: dict[str, Tensor], feed: Feed) -> No
     """dictionary_learning's trainer.update, as its trainSAE calls it (but with autocast on a CPU too, where asked)."""
     from peers import dictionary_learning as build
 
-    trainer = build(job["architecture"], weights, job["hyper"], job["lr"])
+    device = job.get("device", "cpu")
+    trainer = build(job["architecture"], weights, job["hyper"], job["lr"], device)
     for group in trainer.optimizer.param_groups:
         group["betas"] = (0.9, 0.999)  # its gated trainer uses β₁ = 0
     decode, last = trainer.ae.decode, {}
@@ -145,7 +167,7 @@ def dictionary_learning(job: dict, weights: dict[str, Tensor], feed: Feed) -> No
 
     trainer.ae.decode = recorded
     feed.observed = lambda: (last["x"] - last["x_hat"].detach().float()).pow(2).sum(1).mean()
-    autocast = torch.autocast("cpu", torch.bfloat16) if job["autocast"] else contextlib.nullcontext()
+    autocast = torch.autocast(device, torch.bfloat16) if job["autocast"] else contextlib.nullcontext()
     for step, x in enumerate(feed, 1):
         last["x"] = x
         with autocast:
@@ -163,10 +185,12 @@ def sparsify(job: dict, weights: dict[str, Tensor], feed: Feed) -> None:
         coder.encoder.bias.copy_(weights["b_enc"])
         coder.W_dec.copy_(weights["W_dec"])
         coder.b_dec.copy_(weights["b_dec"])
+    device = job.get("device", "cpu")
+    coder.to(device)
     optimiser = torch.optim.Adam(coder.parameters(), lr=job["lr"])
-    silent, last = torch.zeros(d_sae, dtype=torch.long), {}
+    silent, last = torch.zeros(d_sae, dtype=torch.long, device=device), {}
     feed.observed = lambda: (last["x"] - last["x_hat"].float()).pow(2).sum(1).mean()
-    autocast = torch.autocast("cpu", torch.bfloat16) if job["autocast"] else contextlib.nullcontext()
+    autocast = torch.autocast(device, torch.bfloat16) if job["autocast"] else contextlib.nullcontext()
     for x in feed:
         coder.set_decoder_norm_to_unit_norm()
         with autocast:
@@ -203,9 +227,9 @@ def main() -> None:
     job = types.MappingProxyType(json.loads(Path(sys.argv[1]).read_text()))
     if job["library"] == "buffer":
         return buffer(job, say)
-    data = load_file(job["data"])
+    data = load_file(job["data"], device=job.get("device", "cpu"))
     blocks = job["blocks"]
-    feed = Feed(list(data["x"].split(job["batch"])), blocks, say)
+    feed = (Blocks if job.get("whole") else Feed)(list(data["x"].split(job["batch"])), blocks, say)
     run = {"here": here, "saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}
     run[job["library"]]({**job, "steps": sum(blocks)}, load_file(job["weights"]), feed)
 

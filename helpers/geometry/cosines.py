@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..checks import matrix, whole
 from ..runs import progress
+from . import screening
 from .pairs import largest_of_pairs, worth_it
 
 
@@ -73,7 +74,8 @@ def kth_largest_cosine(
     With ``queries (m,)``, row numbers, for these rows only: ``(m, len(ks))``.
 
     Exact, and streamed: memory is a normalised copy of ``rows`` or two, and ``(chunk, n)`` cosines. Of many rows each
-    pair is multiplied once (:mod:`helpers.geometry.pairs`); else whole rows are ranked.
+    pair is multiplied once (:mod:`helpers.geometry.pairs`); else whole rows are ranked. Of many rows on a graphics card
+    bfloat16 says which are looked at (:mod:`helpers.geometry.screening`), 2048 queries or more at a time.
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
 
@@ -98,7 +100,10 @@ def kth_largest_cosine(
             )
             raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
     picked = torch.tensor([k - 1 for k in ks], device=rows.device)
-    if queries is None and worth_it(n, most, whole("chunk", chunk, 1)):
+    chunk = whole("chunk", chunk, 1)
+    if screening.pays(rows):
+        best = torch.cat(list(screening.largest_cosines(unit_rows(rows), most, absolute, max(chunk, 2048), queries)))
+    elif queries is None and worth_it(n, most, chunk):
         best, again = largest_of_pairs(unit_rows(rows), most, absolute, chunk)
         if len(again):
             best[again] = _of_whole_rows(rows, most, absolute, chunk, again)

@@ -23,6 +23,7 @@ from torch.nn.functional import relu
 
 from ..checks import one_of
 from .dictionary import SAE, squared_error
+from .largest import kth_largest, largest, largest_at
 from .rescaled import Expanded, Gated, GatedSharedBias, RescaleShift
 
 
@@ -107,7 +108,10 @@ class TopK(SAE):
     defaults = {"k": 32, "auxiliary": 1 / 32, "k_aux": 64, "dead_after": 200_000}
 
     def support(self, pre: Tensor) -> Tensor:
-        return _largest(pre, self.hyper["k"]) & (pre > 0)
+        return largest(pre, self.hyper["k"]) & (pre > 0)
+
+    def active(self, pre: Tensor) -> Tensor:
+        return largest_at(pre, self.hyper["k"])
 
     def codes(self, z) -> Tensor:
         return relu(z.pre) * z.kept(self)
@@ -122,8 +126,7 @@ class TopK(SAE):
         terms = {"reconstruction": term}
         dead = self.silent_for >= self.hyper["dead_after"]
         if self.hyper["auxiliary"] and dead.any():
-            mask = _largest(z.full.masked_fill(~dead, -torch.inf), min(self.hyper["k_aux"], int(dead.sum())))
-            other, values = z.again(mask & dead)
+            other, values = z.strongest(self.hyper["k_aux"], dead)
             terms["auxiliary"] = self.hyper["auxiliary"] * squared_error(error, other.decode(values, self.W_dec))
         return terms
 
@@ -147,7 +150,7 @@ class BatchTopK(TopK):
 
     def active(self, pre: Tensor) -> Tensor:
         if not self.training:
-            return super().active(pre)
+            return SAE.active(self, pre)
         keep, flat = min(self.hyper["k"] * len(pre), pre.numel()), pre.reshape(-1)
         for least in (0.7 * float(self.threshold), 0.0):  # few lie above the first, mostly enough
             at = (flat > max(0.0, least)).nonzero()[:, 0]
@@ -156,7 +159,7 @@ class BatchTopK(TopK):
         else:
             return at
         values = flat[at]
-        smallest = values.kthvalue(len(at) - keep + 1).values
+        smallest = kth_largest(values, keep)
         kept = values >= smallest
         surplus = int(kept.count_nonzero()) - keep
         if surplus:  # ties, frequent in bfloat16
@@ -183,11 +186,6 @@ class Matryoshka(BatchTopK):
             x_hat = z.decode(z.only(f, index < self.d_sae // part), self.W_dec) + self.b_dec
             terms.append(squared_error(x, x_hat))
         return torch.stack(terms).mean(), (x - x_hat).detach()
-
-
-def _largest(pre: Tensor, k: int) -> Tensor:
-    """Mask of the ``k`` largest entries of each row; ties broken by position, so exactly ``k`` a row."""
-    return torch.zeros_like(pre, dtype=torch.bool).scatter_(-1, pre.topk(k, dim=-1, sorted=False).indices, True)
 
 
 ARCHITECTURES: dict[str, type[SAE]] = {
