@@ -49,23 +49,15 @@ def _training(log: dict | None) -> list[Headline]:
     what = "training: {}"
     if not log:
         return [Headline(what.format("topk"), "the fastest of three", None, 3, None, "results", "")]
-    out = []
-    for kind, entry in log["training"].items():
-        race = entry["contenders"]
-        peer = max((n for n in race if n.split()[0] in PEERS), key=lambda n: race[n]["tokens_per_second"])
-        turns = [
-            theirs / mine for mine, theirs in zip(*(race[n]["seconds_per_step"] for n in ("here", peer)), strict=True)
-        ]
-        ratio = race["here"]["tokens_per_second"] / race[peer]["tokens_per_second"]
-        out.append(_line(what.format(kind), peer, ratio, 3, turns, "results", log))
-    return out
+    races = {kind: entry["contenders"] for kind, entry in log["training"].items()}
+    return [_line(what.format(kind), *_fastest(race), 3, "results", log) for kind, race in races.items()]
 
 
 def _cosines(log: dict | None) -> list[Headline]:
     what, peer = "the largest cosines of 24,576 rows, exact", "the product alone in float32"
     if not log:
         return [Headline(what, peer, None, 1 / 0.75, None, "geometry", "")]
-    return [_line(what, peer, log["seconds"]["gemm"] / log["seconds"]["here"], 1 / 0.75, [], "geometry", log)]
+    return [_line(what, peer, log["seconds"]["gemm"] / log["seconds"]["here"], [], 1 / 0.75, "geometry", log)]
 
 
 def _whole(log: dict | None) -> list[Headline]:
@@ -75,7 +67,7 @@ def _whole(log: dict | None) -> list[Headline]:
     rest = {name: [turn["rest"] for turn in turns] for name, turns in log["seconds"].items()}
     peer = min((name for name in rest if name != "here"), key=lambda name: median(rest[name]))
     turns = [theirs / mine for mine, theirs in zip(rest["here"], rest[peer], strict=True)]
-    return [_line(what, peer, median(rest[peer]) / median(rest["here"]), 3, turns, "whole", log)]
+    return [_line(what, peer, median(rest[peer]) / median(rest["here"]), turns, 3, "whole", log)]
 
 
 def _dashboards(log: dict | None) -> list[Headline]:
@@ -84,7 +76,7 @@ def _dashboards(log: dict | None) -> list[Headline]:
         return [Headline(what, peer, None, 10, None, "dashboard", "")]
     mine, theirs = ([turn["seconds"] for turn in log["race"][name]] for name in ("here", peer))
     turns = [b / a for a, b in zip(mine, theirs, strict=True)]
-    return [_line(what, peer, median(theirs) / median(mine), 10, turns, "dashboard", log)]
+    return [_line(what, peer, median(theirs) / median(mine), turns, 10, "dashboard", log)]
 
 
 def _singular(log: dict | None) -> list[Headline]:
@@ -92,19 +84,35 @@ def _singular(log: dict | None) -> list[Headline]:
     if not log or "singular" not in log["seconds"]:
         return [Headline(what, peer, None, 1, None, "singular", "")]
     mine, theirs = (sum(log["seconds"][name].values()) for name in ("here", "singular"))
-    return [_line(what, peer, theirs / mine, 1, [], "singular", log)]
+    return [_line(what, peer, theirs / mine, [], 1, "singular", log)]
 
 
 def _gpu(log: dict | None) -> list[Headline]:
     aims = {"topk": 2.5, "batchtopk": 2.5, "standard": 1.3, "gated": 1.3, "jumprelu": 1.3}
-    return [
-        Headline(f"training on one GPU: {kind}", "the fastest of three", None, aim, None, "gpu", "")
-        for kind, aim in aims.items()
-        if not log
-    ]
+    races, out = (log or {}).get("race", {}), []
+    for kind, aim in aims.items():
+        what = f"training on one GPU: {kind}"
+        race = {name: entry for name, entry in races.get(kind, {}).items() if "error" not in entry}
+        if "here" in race and len(race) > 1:
+            out.append(_line(what, *_fastest(race), aim, "gpu", log))
+        else:
+            out.append(Headline(what, "the fastest of three", None, aim, None, "gpu", ""))
+    what, peer, aim = "the largest cosines of 65,536 rows on one GPU, exact", "the product alone in float32", 1 / 0.3
+    taken = (log or {}).get("cosines", {}).get("seconds")
+    if taken:
+        return [*out, _line(what, peer, taken["product"] / taken["here"], [], aim, "gpu", log)]
+    return [*out, Headline(what, peer, None, aim, None, "gpu", "")]
 
 
-def _line(what: str, peer: str, ratio: float, aim: float, turns: list[float], name: str, log: dict) -> Headline:
+def _fastest(race: dict[str, dict]) -> tuple[str, float, list[float]]:
+    """The fastest peer, how many times as fast we were, and the same by turns."""
+    peer = max((n for n in race if n.split()[0] in PEERS), key=lambda n: race[n]["tokens_per_second"])
+    mine, theirs = race["here"], race[peer]
+    turns = [b / a for a, b in zip(mine["seconds_per_step"], theirs["seconds_per_step"], strict=True)]
+    return peer, mine["tokens_per_second"] / theirs["tokens_per_second"], turns
+
+
+def _line(what: str, peer: str, ratio: float, turns: list[float], aim: float, name: str, log: dict) -> Headline:
     spread = (min(turns), max(turns)) if len(turns) > 1 else None
     return Headline(what, peer, ratio, aim, spread, name, f"{log['date']}, {log['machine']}")
 

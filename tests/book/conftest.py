@@ -55,7 +55,8 @@ def visit(browser, small):
 
 def sources() -> list[Path]:
     names = ("_config.yml", "_toc.yml", "CITATION.cff", "recipes/registry.py", "artifacts/manifest.json")
-    found = [ROOT / name for name in names] + list((ROOT / "benchmarks").glob("*.json"))
+    found = [ROOT / name for name in names]
+    found += [p for p in (ROOT / "benchmarks").iterdir() if p.suffix in (".json", ".md") or p.name == "headlines.py"]
     for folder in ("book", "notebooks", "helpers"):
         found += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     return found

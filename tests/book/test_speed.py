@@ -48,6 +48,16 @@ def test_a_line_holds_the_fastest_peer_and_the_range_between_turns():
     assert len(headlines.short(headlines.headlines(KNOWN)).splitlines()) <= 8
 
 
+def test_a_card_that_was_measured_has_its_lines_and_a_peer_that_failed_none():
+    race = {"here": {"tokens_per_second": 30.0, "seconds_per_step": [1.0]}, "sparsify": {"error": "no"}}
+    known = {"date": "2030-01-02", "machine": "a machine", "race": {"topk": race, "gated": dict(race)}}
+    known["race"]["gated"]["SAELens"] = {"tokens_per_second": 20.0, "seconds_per_step": [1.5]}
+    known["cosines"] = {"seconds": {"here": 1.0, "product": 5.0}}
+    lines = {line.what.split(": ")[-1]: line for line in headlines.headlines({"gpu": known}) if line.log == "gpu"}
+    assert lines["topk"].ratio is None and lines["gated"].ratio == 1.5 and lines["gated"].peer == "SAELens"
+    assert next(line.ratio for name, line in lines.items() if "cosines" in name) == 5.0
+
+
 def test_the_scale_doubles_with_every_step():
     steps = [speed.place(2.0**i) for i in range(-2, 6)]
     assert steps[0] == 0 and steps[-1] == 100
