@@ -54,7 +54,8 @@ class Speed(Directive):
     def run(self) -> list[nodes.Node]:
         env, folder = self.state.document.settings.env, headlines.HERE
         for path in (*(folder / f"{name}.json" for name in headlines.LOGS), Path(headlines.__file__), Path(__file__)):
-            env.note_dependency(str(path))
+            if path.exists():
+                env.note_dependency(str(path))
         rows = "\n".join(bar(line) for line in headlines.headlines(headlines.logs()))
         heads = "".join(f'<th scope="col">{name}</th>' for name in ("What", "Times as fast", "In words"))
         table = f'<table class="speed-bars"><thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>'
