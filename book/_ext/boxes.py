@@ -92,6 +92,24 @@ class Boxes(SphinxTransform):
         quote.replace_self(made)
 
 
+class Claims(SphinxTransform):
+    """A table whose first head is *claim* can be read as cards: its other cells name their column, for CSS to show."""
+
+    default_priority = 311
+
+    def apply(self, **kwargs) -> None:
+        for table in self.document.findall(nodes.table):
+            heads = [entry.astext().strip() for entry in next(table.findall(nodes.thead)).findall(nodes.entry)]
+            if heads[:1] != ["claim"]:
+                continue
+            table["classes"].append("claims")
+            for body in table.findall(nodes.tbody):
+                for row in body.children:
+                    for name, entry in list(zip(heads, row.children, strict=True))[1:]:
+                        if entry.children and isinstance(entry[0], nodes.paragraph):
+                            entry[0].insert(0, nodes.inline(text=f"{name}: ", classes=["col-name"]))
+
+
 def gather_folds(parent) -> None:
     """Put what stands between ``<details>…`` and ``</details>`` among the children of ``parent`` into folds."""
     stack = [(None, [])]
@@ -151,5 +169,6 @@ def setup(app) -> dict:
     app.add_node(box, html=(visit_box, depart_box), **others)
     app.add_node(fold, html=(visit_fold, depart_fold), **others)
     app.add_transform(Boxes)
+    app.add_transform(Claims)
     app.connect("env-get-updated", number_by_chapter, priority=900)  # after Sphinx has numbered
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -25,6 +25,7 @@ FUNCTIONS = {"log", "ln", "exp", "cos", "sin", "tan", "max", "min", "sup", "inf"
 BELOW = {"max", "min", "sup", "inf", "lim", *"∑∏⋃⋂"}
 UNDER = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
 ACCENTS = set("~^¯˙¨→ˇ´`") | {"\u0302", "\u0303", "\u0304"}
+RELATIONS = {"~": "∼", "⟂": "⟂", ":": ":"}  # and the space on both sides that latex2mathml does not give them
 SHAPES = {"script": "SCRIPT", "double-struck": "DOUBLE-STRUCK", "fraktur": "FRAKTUR", "bold": "BOLD"}
 SHAPES |= {"bold-italic": "BOLD ITALIC", "italic": "ITALIC"}
 
@@ -54,14 +55,25 @@ def mended(parent: ElementTree.Element, display: bool) -> None:
     """Put right, in place, what latex2mathml leaves to a renderer that guesses."""
     merge_letters(parent)
     children = list(parent)
-    for child, after in zip(children, [*children[1:], None], strict=False):
+    for before, child, after in zip([None, *children], children, [*children[1:], None], strict=False):
+        lower_primes(child)
         name, text = child.tag.split("}")[-1], child.text or ""
+        if text in RELATIONS:
+            child.tag, child.text = f"{{{NAMESPACE}}}mo", RELATIONS[text]
+            child.attrib |= {"lspace": "0.22em", "rspace": "0.22em"}
+        if text in {"∞", "…"}:
+            child.tag = f"{{{NAMESPACE}}}mi"
+        if text == "|":  # \mid is another sign
+            child.attrib |= {"lspace": "0", "rspace": "0"}
+        if text == "−" and before is not None and before.tag.endswith("}mo") and before.text not in set(")]}|‖′"):
+            child.set("form", "prefix")
         if name == "mo" and text == "‖" and child.get("fence") != "true":
             child.set("stretchy", "false")
         if (name == "mi" and text in FUNCTIONS) or (name == "mo" and len(text) > 1 and text.isalpha()):
             child.tag = child.tag.replace("}mi", "}mo")
-            open_ = after is not None and (after.text or "") in "([{|‖"
-            child.attrib |= {"lspace": "0.17em", "rspace": "0" if open_ else "0.17em", "movablelimits": "false"}
+            open_ = after is not None and (after.text or " ") in "([{|‖"
+            left, right = ("0" if close else "0.17em" for close in (before is None, open_))
+            child.attrib |= {"lspace": left, "rspace": right, "movablelimits": "false"}
         if display and name in UNDER and (child[0].text or "") in BELOW:
             child.tag = child.tag.replace(name, UNDER[name])
         if name == "mover" and (child[1].text or "") in ACCENTS:
@@ -72,6 +84,31 @@ def mended(parent: ElementTree.Element, display: bool) -> None:
             child.text = "".join(shaped(letter, SHAPES[shape]) for letter in text)
             del child.attrib["mathvariant"]
         mended(child, display)
+
+
+def lower_primes(element: ElementTree.Element) -> None:
+    """Put a prime beside its letter: the sign itself stands high, and as an exponent it would stand too high."""
+    name = element.tag.split("}")[-1]
+    if name not in {"msup", "msubsup"}:
+        return
+    above = element[-1]
+    first = above[0] if above.tag.endswith("}mrow") and len(above) else above
+    if set(first.text or "") - set("′″"):
+        return
+    letter = ElementTree.Element(f"{{{NAMESPACE}}}mrow")
+    prime = ElementTree.SubElement(letter, f"{{{NAMESPACE}}}mo", {"lspace": "0", "rspace": "0"})
+    prime.text = first.text
+    letter.insert(0, element[0])
+    element[0] = letter
+    if first is not above:
+        above.remove(first)
+    elif name == "msubsup":
+        element.remove(above)
+        element.tag = element.tag.replace("msubsup", "msub")
+    else:
+        element.clear()
+        element.tag = letter.tag
+        element.extend(letter)
 
 
 def merge_letters(parent: ElementTree.Element) -> None:

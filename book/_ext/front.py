@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -148,7 +149,7 @@ def describe_page(app, doctree) -> None:
     name = app.env.docname.removeprefix("notebooks/")
     for thread in chapters.threads():
         if thread.notebook == name and (told := chapters.chapter(thread.path)).stance:
-            app.env.metadata[app.env.docname]["og:description"] = f"{told.stance}. {told.plain}".replace("`", "")
+            app.env.metadata[app.env.docname]["og:description"] = re.sub(r"[`$]", "", f"{told.stance}. {told.plain}")
 
 
 def show_card(app, pagename, templatename, context, doctree) -> None:

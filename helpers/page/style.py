@@ -61,22 +61,22 @@ LABELS = {
     "data": "Data",
 }
 
-SIZES = {"wide": (7.2, 3.4), "half": (3.6, 3.0), "tall": (7.2, 6.4), "answer": (5.6, 3.6)}
-"""Figure sizes in inches: the text's width, half of it, a page of panels, and a chapter's answer, drawn with
-:func:`large` since it must be read on a phone too."""
+SIZES = {"wide": (4.3, 2.8), "tall": (4.3, 5.6), "answer": (5.6, 3.6)}
+"""Figure sizes in inches: so narrow that on a phone, 375 pixels wide, text of ten points is shown with nine. A
+chapter's answer is larger and drawn with :func:`large`, to the same effect."""
 
 
 def large():
-    """A context for a chapter's answer: text that can be read at half the width. ``with large(): …``
+    """A context for a chapter's answer: text for a figure 5.6 inches wide, nine points on a phone. ``with large(): …``
 
     >>> import matplotlib
     >>> from helpers.page import large
     >>> with large():
     ...     matplotlib.rcParams["font.size"]
-    12.5
+    13.0
     """
     return matplotlib.rc_context(
-        {"font.size": 12.5, "axes.titlesize": 13.5, "lines.linewidth": 2.4, "lines.markersize": 7}
+        {"font.size": 13.0, "axes.titlesize": 14.0, "lines.linewidth": 2.4, "lines.markersize": 7}
     )
 
 

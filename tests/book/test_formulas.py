@@ -33,8 +33,8 @@ def test_upright_letters_make_one_word():
 
 
 def test_a_function_keeps_its_distance_but_not_from_a_bracket():
-    apart, close = (next(tree(s).iter(f"{M}mo")) for s in (r"\log q", r"\log(q)"))
-    assert apart.get("rspace") == "0.17em" and close.get("rspace") == "0"
+    apart, low, close = (next(tree(s).iter(f"{M}mo")) for s in (r"\log q", r"\log L_0", r"\log(q)"))
+    assert apart.get("rspace") == low.get("rspace") == "0.17em" and close.get("rspace") == "0"
 
 
 def test_limits_stand_below_in_a_display_and_beside_in_a_line():
@@ -74,3 +74,20 @@ def test_no_formula_of_the_book_keeps_a_command():
     for match in found:
         seen = words(tree(match[1] or match[2], bool(match[1])))
         assert "\\" not in seen and "&" not in seen, match[0]
+
+
+@pytest.mark.parametrize(("latex", "seen"), [(r"g'(u)", "g′(u)"), (r"u'^2", "u′2"), (r"h_i'(C)", "h′i(C)")])
+def test_a_prime_is_no_exponent(latex, seen):
+    made = tree(latex)
+    assert words(made) == seen
+    assert not [e for e in made.iter(f"{M}msup") if words(e[1]).startswith("′")]
+
+
+def test_a_sign_before_a_letter_keeps_close_and_between_two_it_does_not():
+    forms = [e.get("form") for e in tree(r"-a=-b-c(-d)").iter(f"{M}mo") if e.text == "−"]
+    assert forms == [None, "prefix", None, "prefix"]  # the first of a row is one by itself
+
+
+def test_a_relation_keeps_its_distance():
+    for latex, sign in ((r"x\sim y", "∼"), ("g: M", ":")):
+        assert [e.get("lspace") for e in tree(latex).iter(f"{M}mo") if e.text == sign] == ["0.22em"]

@@ -101,6 +101,20 @@ def test_sources_and_terms_say_what_they_are_and_lead_there(visit):
         tab.go_back(wait_until="load")
 
 
+def test_a_claim_is_a_row_and_on_a_phone_a_card_whose_lines_say_what_they_are(visit):
+    wide = visit().locator("table.claims tbody tr").first
+    assert wide.locator("td").nth(1).inner_text().startswith("11 of 16")
+    phone = visit(viewport={"width": 375, "height": 700}).locator("table.claims tbody tr").first
+    assert phone.locator("td").nth(1).inner_text().startswith("measured: 11 of 16")
+    tops = [cell.bounding_box()["y"] for cell in phone.locator("td").all()]
+    assert tops == sorted(set(tops))
+
+
+def test_on_a_phone_a_picture_is_as_wide_as_the_screen(visit):
+    tab = visit(viewport={"width": 375, "height": 700})
+    assert tab.locator("a.enlarge img").first.bounding_box()["width"] == 375
+
+
 def test_a_chapter_opens_with_its_stance(visit):
     opening = visit().locator("p.opening")
     assert opening.locator(".stance").inner_text() == "No." and opening.locator(".told").count() == 2
