@@ -85,7 +85,8 @@ def harvest(
     lock.parent.mkdir(exist_ok=True)
     with FileLock(str(lock)):
         if not all(path.exists() for path in paths.values()):
-            parts = list(activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1))
+            parts = activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1)
+            parts = [{site: x.cpu() for site, x in part.items()} for part in parts]
             for site, path in paths.items():
                 whole = torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy()
                 _save(_norms(path), torch.cat([part[site].float().norm(dim=1) for part in parts]).numpy())
