@@ -80,7 +80,7 @@ def _read(site: str, seed: int) -> Words:
     frame = torch.cat([begin, torch.tensor(lm.tokenizer(FRAME, add_special_tokens=False).input_ids)])
     tokens = torch.cat([frame.expand(len(ids), -1), ids[:, None]], dim=1)
     parts = activations(lm, tokens, site, 256)
-    x = torch.cat([part.reshape(-1, tokens.shape[1], lm.cfg.d_model)[:, -1] for part in parts]).float()
+    x = torch.cat([part.reshape(-1, tokens.shape[1], lm.cfg.d_model)[:, -1] for part in parts]).float().cpu()
     return with_probe(x, letter, train)
 
 

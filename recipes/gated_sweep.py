@@ -75,7 +75,7 @@ class Judge:
     """
 
     def __init__(self, site: str, sequences: int = EVAL_SEQUENCES, model: str = MODEL):
-        lm = load_lm(model, dtype=KIND)
+        lm = load_lm(model, device="cpu", dtype=KIND)  # where the layers behind the site are run
         layer, kind = int(site.split(".")[1]), site.split(".")[2]
         self.begin = layer if kind == "hook_resid_pre" else layer + 1
         residual = f"blocks.{self.begin}.hook_resid_pre"

@@ -112,7 +112,8 @@ def places(tokens: Tensor, sites: tuple[str, ...], shuffled: bool, model: str) -
 
 def run(sites: tuple[str, ...], shuffled: bool, model: str, tokens: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By site the activations of one shard, bfloat16 as int16, and their norms before rounding."""
-    parts = list(activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1))
+    parts = activations(_lm(shuffled, model), tokens, sites, batch_size=32, skip_first=1)
+    parts = [{site: x.cpu() for site, x in part.items()} for part in parts]
     return {
         site: (
             torch.cat([part[site] for part in parts]).bfloat16().view(torch.int16).numpy(),

@@ -55,7 +55,7 @@ def stored(count: int) -> dict[str, np.ndarray]:
         parts = [next(activations(lm, p, SITES, skip_first=1)) for p in progress(parts, desc="evaluation tokens")]
         for site, path in paths.items():
             with atomic(path) as scratch, open(scratch, "wb") as file:
-                np.save(file, torch.cat([p[site] for p in parts]).numpy())
+                np.save(file, torch.cat([p[site].cpu() for p in parts]).numpy())
     return {site: np.load(path, mmap_mode="r", allow_pickle=False) for site, path in paths.items()}
 
 

@@ -118,6 +118,7 @@ class Bench:
     def noise(self, like: Tensor, seed: int = 0) -> Tensor:
         """Gaussian directions, each of the length of the row of ``like``."""
         draw = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+        draw = draw.to(like)
         return draw / draw.norm(dim=-1, keepdim=True) * like.norm(dim=-1, keepdim=True)
 
     def patterns(self, heads, query: int, source: dict[str, Tensor]):
@@ -153,7 +154,7 @@ def test(name: str, bos: bool, k: int, words: list[str], heads: list[dict]) -> d
     # at s = 1: take the tag away (all but "A1 averaged": a tag is common to all words, so the average keeps it)
     do("A1 resampled", 1.0, *resample(b.a1))
     do("first A1 resampled", 1.0, *resample(b.a1[:1]))
-    zero = torch.zeros(1, lm.cfg.d_head)
+    zero = torch.zeros(1, lm.cfg.d_head, device=lm.cfg.device)
     do("A1 zeroed", 1.0, *[set_head(lm, l, h, slot, zero) for l, h in b.a1])
     mean = {(l, h): one.seen[z_hook(l)][:, slot, h].mean(0, keepdim=True) for l, h in b.a1}
     do("A1 averaged", 1.0, *[set_head(lm, l, h, slot, mean[l, h]) for l, h in b.a1])

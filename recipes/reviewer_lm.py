@@ -66,7 +66,7 @@ BATCH, LR = 96, 3e-5
 @functools.cache
 def policy() -> dict:
     """The frozen part: what the last MLP reads at the last position of every prompt, its weights, and the words."""
-    lm = load_lm()
+    lm = load_lm(device="cpu")  # as is everything that learns here
     last = lm.cfg.n_layers - 1
     tokens = [lm.tokenizer(PROMPT.format(thing), add_special_tokens=False).input_ids for thing in THINGS]
     if len({len(row) for row in tokens}) > 1:

@@ -89,7 +89,7 @@ def find_heads(lm, cases: Sequence[tuple[Template, Sequence[str]]], *, bos: bool
     table = pd.DataFrame([{"layer": l, "head": h} for l in range(lm.cfg.n_layers) for h in range(lm.cfg.n_heads)])
 
     def mean(of) -> np.ndarray:
-        return torch.stack([of(case) for case in cases]).mean(0).flatten().numpy()
+        return torch.stack([of(case) for case in cases]).mean(0).flatten().cpu().numpy()
 
     table["to_word"] = mean(lambda c: c.attention(c.one, -1, c.slot))
     table["to_word_far"] = mean(lambda c: c.attention(c.far, -1, c.slot))

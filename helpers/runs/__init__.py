@@ -7,10 +7,10 @@ cluster, :func:`spread` any jobs on the latter.
 
 from .bars import progress
 from .schedule import rise, rise_and_fall
-from .store import ROOT, artifact, artifacts_dir, atomic, cache_dir, hardware, manifest, save_artifact, sha256
+from .store import ROOT, artifact, artifacts_dir, atomic, cache_dir, hardware, locked, manifest, save_artifact, sha256
 from .sweeps import default_folder, key_of, spread, sweep
 
 __all__ = [
-    "ROOT", "artifact", "artifacts_dir", "atomic", "cache_dir", "default_folder", "hardware", "key_of", "manifest",
-    "progress", "rise", "rise_and_fall", "save_artifact", "sha256", "spread", "sweep",
+    "ROOT", "artifact", "artifacts_dir", "atomic", "cache_dir", "default_folder", "hardware", "key_of", "locked",
+    "manifest", "progress", "rise", "rise_and_fall", "save_artifact", "sha256", "spread", "sweep",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ Every read of an artifact is checked against the SHA-256 in the manifest first.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,13 +22,42 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_dir() -> Path:
     """The folder for what can be made again: ``$OPEN_THREADS_CACHE``, else the platform's cache folder."""
-    path = Path(os.environ.get("OPEN_THREADS_CACHE") or user_cache_dir("open-threads"))
-    path.mkdir(parents=True, exist_ok=True)
+    path = _cache()
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("OPEN_THREADS_CACHE") or user_cache_dir("open-threads"))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``. Where nothing can be written nobody else writes either, and none is needed.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from helpers.runs import locked
+    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / "a.lock"):
+    ...     print("alone")
+    alone
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def artifacts_dir() -> Path:
@@ -47,10 +77,11 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is gone.
 
-    The caller may create a file or a folder there.
+    The caller may create a file or a folder there. ``OSError`` where there is no room or no right to write says so, and
+    how large it would be, in bytes, if ``size`` is given.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -62,18 +93,38 @@ def atomic(path: Path) -> Iterator[Path]:
     '1'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with _told(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            new = scratch / path.name
+            yield new
+            if not new.exists():
+                raise FileNotFoundError(f"nothing was written for {path}, so it stays as it was")
+            if path.is_dir():
+                os.rename(path, scratch / f"replaced {path.name}")
+            os.replace(new, path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told(path: Path, size: int | None = None) -> Iterator[None]:
+    """Say of a failure to write, for want of room or right, what was to be written, how large it is and what to do."""
     try:
-        new = scratch / path.name
-        yield new
-        if not new.exists():
-            raise FileNotFoundError(f"nothing was written for {path}, so it stays as it was")
-        if path.is_dir():
-            os.rename(path, scratch / f"replaced {path.name}")
-        os.replace(new, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None) or (errno.ENOSPC if "No space left" in str(error) else None)
+        of_another = str(getattr(error, "filename", None) or path.parent)
+        if number not in NO_PLACE or "cannot be written" in str(error) or not of_another.startswith(str(path.parent)):
+            raise
+        there = next(p for p in path.absolute().parents if p.is_dir())
+        what = f"{path}" + (f" ({size / 1e6:,.0f} MB)" if size else "") + f" cannot be written: {os.strerror(number)}"
+        places = {"CACHE": _cache(), "ARTIFACTS": artifacts_dir()}
+        known = [f"OPEN_THREADS_{name}=…" for name, place in places.items() if path.is_relative_to(place)]
+        advice = f"Name another place: {known[0]}" if known else "Name another place."
+        free = shutil.disk_usage(there).free / 1e6
+        raise OSError(number, f"{what}; {free:,.0f} MB are free there. {advice}") from error
 
 
 def _files(path: Path) -> list[Path]:

@@ -76,7 +76,7 @@ class SAE(nn.Module):
         return relu(z.pre)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes ``(…, d_sae)`` of ``x (…, d_model)``, in the dictionary's own dtype, whatever that of ``x``."""
+        """Codes ``(…, d_sae)`` of ``x (…, d_model)``, in the dictionary's dtype and place, wherever ``x`` is."""
         x = self._taken("x", x, "d_model", self.d_model)
         return self.codes(Dense(self, x.reshape(-1, self.d_model))).reshape(*x.shape[:-1], self.d_sae)
 
@@ -153,11 +153,11 @@ class SAE(nn.Module):
         return ", ".join(f"{key}={value}" for key, value in {**sizes, **hyper}.items())
 
     def _taken(self, name: str, x, last: str, width: int) -> Tensor:
-        """``x (…, width)`` as the dictionary computes with it: real, finite, of its dtype."""
+        """``x (…, width)`` as the dictionary computes with it: real, finite, of its dtype, on its device."""
         x = real(name, x)
         if x.ndim < 1 or x.shape[-1] != width:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (…, {last}={width})")
-        return all_finite(name, x.to(self.W_dec.dtype))
+        return all_finite(name, x.to(self.W_dec))
 
 
 def _checked(cls: type[SAE], d_model: int, d_sae: int, hyper: dict) -> dict:

@@ -95,7 +95,7 @@ def feature_recovery(W_dec: Tensor, features: Tensor) -> float:
     if W_dec.shape[-1] != features.shape[-1]:
         raise ValueError(f"W_dec has shape {tuple(W_dec.shape)}, features {tuple(features.shape)}: d_model differs")
     unit = torch.nn.functional.normalize
-    return (unit(features, dim=1) @ unit(W_dec, dim=1).T).max(1).values.mean().item()
+    return (unit(features.to(W_dec), dim=1) @ unit(W_dec, dim=1).T).max(1).values.mean().item()
 
 
 @torch.no_grad()
@@ -158,4 +158,4 @@ def _same(x, x_hat) -> tuple[Tensor, Tensor]:
     x, x_hat = _rows("x", x, 2), _rows("x_hat", x_hat, 2)
     if x.shape != x_hat.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, x_hat {tuple(x_hat.shape)}; expected equal (n, d_model)")
-    return x, x_hat
+    return x, x_hat.to(x)

@@ -170,6 +170,7 @@ def revive(sae: SAE, x: Tensor, silent_for: int, optimiser, trainable: dict, gen
     if not len(dead) or len(dead) == sae.d_sae:
         return 0
     training, _ = sae.training, sae.eval()
+    x = x.to(sae.W_dec)
     loss = (x - sae(x)).pow(2).sum(1)
     sae.train(training)
     picked = torch.multinomial(loss.cpu() / loss.sum().cpu(), len(dead), replacement=True, generator=generator)

