@@ -75,10 +75,22 @@ def no_windows():
     plt.close("all")
 
 
+@pytest.fixture(scope="module")
+def one_card():
+    return Card()
+
+
 @pytest.fixture
-def card():
-    with Card() as card:
-        yield card
+def card(one_card):
+    with one_card:
+        yield one_card
+
+
+@pytest.fixture(scope="module")
+def lm(one_card):
+    """The model that the chapters ask, as :func:`load_lm` leaves it where there is a card."""
+    with one_card:
+        return load_lm()
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +128,27 @@ def test_what_a_card_refuses(card):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
-def test_a_chapters_live_cells_go_where_the_model_is(path, card, monkeypatch):
+def test_a_chapters_live_cells_go_where_the_model_is(path, lm, card, monkeypatch):
     def drawn(draw, controls, *, alt, start=None, **_):
         first = {name: values[0] for name, values in controls.items()} | (start or {})
         return draw(**first), alt(**first) if callable(alt) else alt
 
     monkeypatch.setattr(helpers.page, "Explorer", drawn)
+    monkeypatch.setattr(helpers.lm, "load_lm", lambda: lm)
+    before = card.steps
     cells, space = CELLS[path], {"__name__": "__main__"}
     for i in live(cells):
         exec(compile(cells[i], f"{path.stem}, code cell {i + 1}", "exec"), space)
-    assert card.steps > 100
+    assert lm.cfg.device == "cuda" and card.steps > before + 100
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_no_chapter_asks_a_model_in_another_way():
     for path, cells in CELLS.items():
         if path not in LIVE:
-            assert not any(re.search(r"helpers\.lm import[^#]*(load_lm|activations)", cell) for cell in cells), path.stem
+            assert not any(re.search(r"helpers\.lm import[^#]*(load_lm|activations)", cell) for cell in cells), (
+                path.stem
+            )
 
 
 @pytest.mark.parametrize("name", PRINTED)

@@ -76,7 +76,7 @@ class SAE(nn.Module):
         return relu(z.pre)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes ``(…, d_sae)`` of ``x (…, d_model)``, in the dictionary's dtype and on its device, wherever ``x`` is."""
+        """Codes ``(…, d_sae)`` of ``x (…, d_model)``, in the dictionary's dtype and place, wherever ``x`` is."""
         x = self._taken("x", x, "d_model", self.d_model)
         return self.codes(Dense(self, x.reshape(-1, self.d_model))).reshape(*x.shape[:-1], self.d_sae)
 
