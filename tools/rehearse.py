@@ -23,6 +23,10 @@ def pinned(names: tuple[str, ...]) -> list[str]:
     return [line for line in lines if line.split("==")[0] in names]
 
 
+def stamp(notebook: Path, address: str) -> None:
+    notebook.write_text(stamp_notebook(notebook.read_text("utf-8"), address), "utf-8")
+
+
 RUN = """
 import nbformat, nbclient, sys
 notebook = nbformat.read(sys.argv[1], as_version=4)
@@ -42,7 +46,7 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", str(clone)], check=True)
         alone = empty / Path(arguments.notebook).name
         alone.write_bytes((clone / arguments.notebook).read_bytes())
-        stamp_notebook(alone, f"file://{clone}")
+        stamp(alone, f"file://{clone}")
         subprocess.run([arguments.python, "-m", "venv", str(venv)], check=True)
         python = venv / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", *pinned(GIVEN)], check=True)

@@ -13,6 +13,8 @@ import contextlib
 import matplotlib
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from .claims import explain_assertions
+
 PANEL = "#fbfaf7"
 INK = "#222222"
 
@@ -83,7 +85,8 @@ def large():
 def use() -> None:
     """Set matplotlib's look, starting from its own defaults, so that no user's settings leak into a figure.
 
-    In a notebook, figures are shown as lines (SVG), with a PNG beside for viewers that take no other.
+    In a notebook, figures are shown as lines (SVG), with a PNG beside for viewers that take no other, and an assertion
+    that fails says which it was (:mod:`~helpers.page.claims`).
 
     >>> import matplotlib
     >>> from helpers.page import use
@@ -98,6 +101,7 @@ def use() -> None:
             from matplotlib_inline.backend_inline import set_matplotlib_formats
 
             set_matplotlib_formats("svg", "retina")
+            explain_assertions(get_ipython())
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(
         {

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ..checks import one_of
+from ..checks import all_finite, finite, one_of, real, whole
 from ..runs import progress as bar
 from ..runs import rise, rise_and_fall
 from .architectures import BatchTopK
@@ -59,7 +59,8 @@ def largest_of_batch(pre: Tensor, k: int) -> Tensor:
 def stack(saes: Sequence[SAE]) -> SAE:
     """One dictionary that holds all of ``saes`` along a first axis. ``hyper["sparsity"]`` becomes ``(instances,)``.
 
-    Raises ``ValueError`` if they differ in architecture, sizes or any hyperparameter but ``sparsity``.
+    Raises ``ValueError`` if they differ in architecture, sizes or any hyperparameter but ``sparsity``, and for half
+    precision, in which steps of the size of a learning rate are lost.
 
     >>> import torch
     >>> from helpers.sae import build, stack
@@ -75,6 +76,8 @@ def stack(saes: Sequence[SAE]) -> SAE:
         same = [type(s).__name__ + str({**s.hyper, "sparsity": 0}) + str(tuple(s.W_dec.shape)) for s in (first, sae)]
         if same[0] != same[1]:
             raise ValueError(f"saes[{i}] is {same[1]}; expected it like saes[0], {same[0]}")
+    if first.W_dec.itemsize < 4:
+        raise ValueError(f"saes hold {first.W_dec.dtype}; expected float32 or float64, as from sae.float()")
     if first.hyper.get("auxiliary"):
         raise ValueError(f"auxiliary={first.hyper['auxiliary']!r}; expected 0: AuxK is not computed here")
     many = copy.deepcopy(first)
@@ -108,7 +111,8 @@ def losses_together(many: SAE, x: Tensor, on: str = "decoder") -> dict[str, Tens
 
     ``on`` says whose rows the orthogonality penalty looks at: the decoder's, or, for contrast, the encoder's.
     """
-    if x.ndim != 3 or x.shape[0] != len(many.W_dec) or x.shape[2] != many.W_dec.shape[2]:
+    x = all_finite("x", real("x", x).to(many.W_dec))
+    if x.ndim != 3 or x.shape[0] != len(many.W_dec) or x.shape[2] != many.W_dec.shape[2] or not x.shape[1]:
         wanted = f"(instances={len(many.W_dec)}, batch, d_model={many.W_dec.shape[2]})"
         raise ValueError(f"x has shape {tuple(x.shape)}; expected {wanted}")
     one_of("on", on, ("decoder", "encoder"))
@@ -137,6 +141,9 @@ def observe(many: SAE, f: Tensor) -> None:
 @torch.no_grad()
 def encode_together(many: SAE, x: Tensor) -> Tensor:
     """Codes ``(instances, n, d_sae)`` of ``x (n, d_model)`` or ``(instances, n, d_model)``."""
+    x = all_finite("x", real("x", x).to(many.W_dec))
+    if x.ndim not in (2, 3) or x.shape[-1] != many.W_dec.shape[2] or x.ndim == 3 and len(x) != len(many.W_dec):
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected ([{len(many.W_dec)},] n, {many.W_dec.shape[2]})")
     return many.codes(Many(many, x.expand(len(many.W_dec), *x.shape[-2:])))
 
 
@@ -196,6 +203,7 @@ def train_together(
     each row (:func:`tangential`) before Adam sees it. The unit norm forbids a step along a row, but Adam scales each
     entry by itself, so that renormalising the row does not undo it. ``revive_at`` and ``seed`` are those of ``train``.
     """
+    steps, lr = whole("steps", steps, 1), finite("lr", lr, above=0)
     generators = [torch.Generator().manual_seed(seed) for _ in many.W_dec] if revive_at else []
     trainable = [p for p in many.parameters() if p.requires_grad]
     adam = torch.optim.Adam(trainable, lr=lr, betas=betas, fused=True)

@@ -10,6 +10,7 @@ asked for the revival of dead features.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -74,7 +75,8 @@ def train(
         A ``.safetensors`` path, written atomically every ``checkpoint_every`` steps and at the end. If it exists, the
         run goes on from there; if it belongs to another run, ``ValueError`` says in what.
 
-    Raises ``ValueError`` for arguments out of range, batches of another shape or with NaN, and running out of batches.
+    Raises ``ValueError`` for arguments out of range, batches of another shape or with NaN, running out of batches, and
+    where a loss is not finite at a logged step.
 
     >>> import torch
     >>> from helpers.sae import SparseFeatures, build, train
@@ -87,6 +89,10 @@ def train(
     steps, lr = whole("steps", steps, 1), finite("lr", lr, above=0)
     for name, value in (("warmup", warmup), ("decay", decay), ("sparsity_warmup", sparsity_warmup)):
         share(name, value)
+    whole("log_every", log_every, 1), whole("checkpoint_every", checkpoint_every, 1), whole("seed", seed)
+    betas, revive_at = _betas(betas), [whole("revive_at", step) for step in _several("revive_at", revive_at)]
+    if not callable(batches):
+        batches = _several("batches", batches)
     if clip is not None:
         finite("clip", clip, above=0)
     generator, kind = torch.Generator().manual_seed(seed), sae.W_dec.dtype
@@ -124,6 +130,7 @@ def train(
         sae.project()
         done = step + 1
         if step % log_every == 0 or done == steps:
+            _still_finite(terms, step, lr)
             rows.append({"step": step, **{k: v.item() for k, v in terms.items()}, "lr": group["lr"], **_glance(sae, x)})
         if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
             _checkpoint(Path(checkpoint), sae, optimiser, trainable, generator, identity, done, rows)
@@ -193,6 +200,27 @@ def newborn(sae: SAE, rows: Tensor, size: Tensor) -> dict[str, Tensor | float]:
     """What :func:`revive` gives features that are to read ``rows``, where living encoder columns have norm ``size``."""
     new = {"W_dec": rows, "W_enc": (rows * (size * 0.2)).T, "b_enc": 0.0, "b_mag": 0.0, "r_mag": 0.0, "gap": 0.0}
     return new | {"threshold": sae.hyper.get("bandwidth", 0.0) / 2}
+
+
+def _several(name: str, value) -> Iterable:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name}={value!r}; expected several" + (", or a function of the step" * (name == "batches")))
+    return value
+
+
+def _betas(betas) -> tuple[float, float]:
+    if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(0 <= finite("betas", b) < 1 for b in betas):
+        raise ValueError(f"betas={betas!r}; expected two numbers from 0 to below 1")
+    return tuple(betas)
+
+
+def _still_finite(terms: dict[str, Tensor], step: int, lr: float) -> None:
+    seen = {name: term.item() for name, term in terms.items()}
+    if not all(map(math.isfinite, seen.values())):
+        told = ", ".join(f"{name} {value:.3g}" for name, value in seen.items())
+        raise ValueError(
+            f"the loss is not finite at step {step} ({told}); expected a smaller lr than {lr:g}, or a clip"
+        )
 
 
 def _from(batches, begun: int, steps: int) -> Iterator[Tensor]:

@@ -89,6 +89,22 @@ def test_pictures_are_stored_with_a_palette(path):
             assert picture.mode == "P", f"cell {number}: run the notebook with `make run`, which makes pictures small"
 
 
+def test_pictures_are_lines_or_twice_the_pixels_they_are_shown_at(path):
+    for number, output in outputs(path):
+        data = output.get("data", {})
+        if "image/png" in data and "text/html" not in data:
+            width = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width
+            shown = output.metadata["image/png"]["width"]
+            assert "image/svg+xml" in data and width >= 2 * shown, f"cell {number}: {width} pixels for {shown}"
+
+
+def test_a_tinkerer_is_told_what_to_change_and_what_broke(path):
+    cells = [cell.source for cell in code_cells(path)]
+    assert any(re.search(r"#.*your turn", source) for source in cells), "mark a number: `# …: your turn`"
+    begin = next(number for number, source in enumerate(cells) if re.search(r"^use\(\)$", source, re.MULTILINE))
+    assert not any(re.search(r"^\s*assert ", source, re.MULTILINE) for source in cells[:begin])  # use() explains them
+
+
 def test_no_volatile_metadata_is_kept(path):
     notebook = nbformat.read(path, as_version=4)
     assert "widgets" not in notebook.metadata, "widget state"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import publish as publish_tool
 import pytest
 import setup_cell
 import small_book
@@ -112,6 +113,26 @@ def test_an_address_that_is_none_is_refused():
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
+def jobs(path):
+    return yaml.safe_load(path.read_text("utf-8"))["jobs"]
+
+
+def events(path):
+    return yaml.safe_load(path.read_text("utf-8"))[True]  # YAML reads the key `on` as a truth
+
+
+def runs(path, name=None):
+    """All lines that a job (or every job) of a file runs, with those of what it calls and of what it waits for."""
+    lines = []
+    for key, job in jobs(path).items():
+        if name is None or key == name:
+            lines += [line for step in job.get("steps", []) for line in step.get("run", "").splitlines()]
+            lines += runs(ROOT / job["uses"]) if "uses" in job else []
+            needs = job.get("needs", [])
+            lines += [line for one in ([needs] if isinstance(needs, str) else needs) for line in runs(path, one)]
+    return lines
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_are_valid_and_what_they_run_is_there(path):
     checker = Path(sys.executable).with_name("check-jsonschema")
@@ -119,10 +140,52 @@ def test_workflows_are_valid_and_what_they_run_is_there(path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     targets = {line.split(":")[0] for line in (ROOT / "Makefile").read_text("utf-8").splitlines() if ":" in line}
-    for job in yaml.safe_load(path.read_text("utf-8"))["jobs"].values():
-        for step in job["steps"]:
+    for job in jobs(path).values():
+        for step in job.get("steps", []):
             for line in step.get("run", "").splitlines():
                 word, *rest = line.split()
                 assert word in ("git", "command", "make", ".ci/run"), line
                 assert word != "make" or rest[0] in targets, line
                 assert word != ".ci/run" or (ROOT / word).stat().st_mode & 0o100, line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_a_workflow_waits_for_and_calls_is_there(path):
+    for job in jobs(path).values():
+        needs = job.get("needs", [])
+        assert set([needs] if isinstance(needs, str) else needs) <= set(jobs(path))
+        if "uses" in job:
+            assert "workflow_call" in events(ROOT / job["uses"])
+
+
+def test_nothing_is_published_before_the_checks_have_passed():
+    publishing = [
+        (path, name)
+        for path in WORKFLOWS
+        for name, job in jobs(path).items()
+        for step in job.get("steps", [])
+        if "deploy-pages" in step.get("uses", "")
+    ]
+    assert publishing
+    for path, name in publishing:
+        assert ".ci/run" in runs(path, name), f"{path.name}: {name}"
+
+
+def test_a_request_and_a_push_to_main_are_checked():
+    checked = {event for path in WORKFLOWS if ".ci/run" in runs(path) for event in events(path)}
+    assert {"pull_request", "push"} <= checked
+
+
+@pytest.mark.parametrize(
+    ("url", "button", "colab"),
+    [
+        ("https://github.com/you/book", True, True), ("https://gitlab.com/you/book", True, False),
+        ("https://codeberg.org/you/book", False, False), ("http://git.example.org/book", False, False),
+        ("file:///srv/git/book", False, False),
+    ],
+)  # fmt: skip
+def test_a_host_gets_the_buttons_that_it_can_serve(url, button, colab):
+    stamped = yaml.safe_load(publish_tool.stamp_config((ROOT / "_config.yml").read_text("utf-8"), url))
+    theme = stamped["sphinx"]["config"]["html_theme_options"]
+    assert theme.get("use_repository_button", False) == button == ("repository_url" in theme)
+    assert ("launch_buttons" in theme) == colab and (theme.get("repository_branch", "colab") == "colab")

@@ -82,6 +82,15 @@ def test_an_address_is_named_only_where_one_is_known(small, published):
             assert listed == [SITE if name.endswith("/index.html") or name == "index.html" else urljoin(SITE, name)]
 
 
+def test_only_notebooks_are_opened_elsewhere_from_the_branch_where_they_are_ready(small, published):
+    for page in pages(published):
+        name = page.relative_to(published).as_posix()
+        opened = set(said(page.read_text(), r'href="(https://colab[^"]+)"'))
+        notebook = f"https://colab.research.google.com/github/you/book/blob/colab/{name.removesuffix('.html')}.ipynb"
+        assert opened == ({notebook} if name.startswith("notebooks/") else set()), name
+        assert "colab.research" not in (small / name).read_text(), "no address, no button"
+
+
 def test_the_sitemap_lists_what_the_canonical_addresses_are(small, published):
     assert not (small / "sitemap.xml").exists()
     tree = ElementTree.parse(published / "sitemap.xml")

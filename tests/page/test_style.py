@@ -1,13 +1,15 @@
 """The look: one colour, marker and name an arm, told apart by every kind of sight and on every page."""
 
+import io
 from itertools import combinations
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
-from helpers.page import style
+from helpers.page import pictures, style
 
 CENTRAL = ("standard", "expanded", "gated")
 
@@ -94,3 +96,20 @@ def test_figures_carry_their_own_light_panel(size):
         corner = np.asarray(figure.canvas.buffer_rgba())[0, 0]
         plt.close(figure)
     assert corner[3] == 255 and corner[:3].min() > 240
+
+
+@pytest.mark.parametrize("colours", [pictures.COLOURS, 48])
+def test_no_two_arms_become_one_in_a_small_picture(colours):
+    with matplotlib.rc_context():
+        style.use()
+        figure, axes = plt.subplots(figsize=style.SIZES["wide"])
+        for i, (arm, colour) in enumerate(style.PALETTE.items()):
+            axes.plot([0, 1, 2], [i, i + 1, i], marker=style.MARKERS[arm], color=colour, label=arm)
+        raw = io.BytesIO()
+        figure.savefig(raw, format="png", dpi=pictures.DPI)
+        plt.close(figure)
+    image = Image.open(io.BytesIO(pictures.shrunk(raw.getvalue(), colours))).convert("RGB")
+    many = [np.array(colour) / 255 for count, colour in image.getcolors(1 << 16) if count > 500]
+    for colour in set(style.PALETTE.values()):
+        nearest = min(many, key=lambda c: np.abs(c - matplotlib.colors.to_rgb(colour)).max())
+        assert np.linalg.norm(cielab(linear_rgb(tuple(nearest))) - cielab(linear_rgb(colour))) < 7, colour

@@ -130,3 +130,29 @@ def test_bad_input_is_refused_by_name():
         stack([several("standard")[0], several("gated")[0]])
     with pytest.raises(ValueError, match="expected .instances=4"):
         losses_together(stack(several("standard")), inputs(0)[:2])
+    many = stack(several("standard"))
+    for x, message in (
+        (inputs(0) * torch.nan, "NaN"), (None, "x is a NoneType"), (inputs(0)[:, :0], r"x has shape \(4, 0, "),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            losses_together(many, x)
+    with pytest.raises(ValueError, match=r"x has shape \(2, 9\)"):
+        encode_together(many, torch.zeros(2, 9))
+    for options, message in (({"steps": 2.5, "lr": 0.1}, "steps=2.5"), ({"steps": 2, "lr": torch.nan}, "lr=nan")):
+        with pytest.raises(ValueError, match=message):
+            train_together(many, inputs, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_which_thresholds_would_not_move_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"saes hold {dtype}; expected float32 or float64"):
+        stack([build("jumprelu", 4, 8, generator=torch.Generator(), dtype=dtype)])
+
+
+def test_inputs_are_taken_in_the_dictionaries_own_dtype():
+    many = stack(several("standard"))
+    x = inputs(0)
+    torch.testing.assert_close(
+        losses_together(many.eval(), x.double())["reconstruction"], losses_together(many, x)["reconstruction"]
+    )
+    torch.testing.assert_close(encode_together(many, x.double()), encode_together(many, x))

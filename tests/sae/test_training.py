@@ -165,13 +165,34 @@ def test_a_bad_batch_is_named_and_the_last_checkpoint_stays(tmp_path, x, message
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"steps": 0}, "steps=0"), ({"lr": -1e-3}, "lr=-0.001"), ({"warmup": 2}, "warmup=2"), ({"decay": -1}, "decay=-1")],
-)
+    [
+        ({"steps": 0}, "steps=0"), ({"lr": -1e-3}, "lr=-0.001"), ({"warmup": 2}, "warmup=2"),
+        ({"decay": -1}, "decay=-1"), ({"steps": 2.5}, "steps=2.5"), ({"lr": float("nan")}, "lr=nan"), ({"betas": (1.0, 0.9)}, "betas="),
+        ({"betas": None}, "betas=None"), ({"seed": -1}, "seed=-1"), ({"seed": None}, "seed=None"),
+        ({"log_every": 0}, "log_every=0"), ({"checkpoint_every": 0}, "checkpoint_every=0"),
+        ({"revive_at": 3}, "revive_at=3; expected several"), ({"revive_at": (2.5,)}, "revive_at=2.5"),
+        ({"sparsity_warmup": float("nan")}, "sparsity_warmup=nan"),
+    ],
+)  # fmt: skip
 def test_bad_options_are_named_before_a_file_is_touched(tmp_path, changes, message):
     options = {"steps": 3, "lr": 1e-3, "checkpoint": tmp_path / "run.safetensors"} | changes
     with pytest.raises(ValueError, match=message):
         train(new(), batch, progress=False, **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("batches", [None, 5, "abc"])
+def test_what_gives_no_batches_is_named(batches):
+    with pytest.raises(ValueError, match="batches=.*or a function of the step"):
+        train(new(), batches, steps=3, lr=1e-3, progress=False)
+
+
+def test_a_run_that_leaves_all_bounds_says_so_and_keeps_what_was_finite(tmp_path):
+    path = tmp_path / "run.safetensors"
+    options = OPTIONS | {"steps": 40, "lr": 1e30, "warmup": 0.9, "log_every": 1, "checkpoint": path}
+    with pytest.raises(ValueError, match=r"not finite at step \d+ \(reconstruction .*smaller lr than 1e\+30"):
+        train(new(), batch, **options)
+    assert not path.exists() or done(path) < 40
 
 
 # The buffer
