@@ -167,7 +167,8 @@ def test_a_bad_batch_is_named_and_the_last_checkpoint_stays(tmp_path, x, message
     ("changes", "message"),
     [
         ({"steps": 0}, "steps=0"), ({"lr": -1e-3}, "lr=-0.001"), ({"warmup": 2}, "warmup=2"),
-        ({"decay": -1}, "decay=-1"), ({"steps": 2.5}, "steps=2.5"), ({"lr": float("nan")}, "lr=nan"), ({"betas": (1.0, 0.9)}, "betas="),
+        ({"decay": -1}, "decay=-1"), ({"steps": 2.5}, "steps=2.5"), ({"lr": float("nan")}, "lr=nan"),
+        ({"betas": (1.0, 0.9)}, "betas="),
         ({"betas": None}, "betas=None"), ({"seed": -1}, "seed=-1"), ({"seed": None}, "seed=None"),
         ({"log_every": 0}, "log_every=0"), ({"checkpoint_every": 0}, "checkpoint_every=0"),
         ({"revive_at": 3}, "revive_at=3; expected several"), ({"revive_at": (2.5,)}, "revive_at=2.5"),
