@@ -65,7 +65,7 @@ SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
 TWINS = tuple(f"blocks.{layer}.{kind}" for layer in (2, 12) for kind in KINDS)
 TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
-MEASURED = 64  # features a site whose loss is measured: drawn from those that fire
+MEASURED = 32  # features a site whose loss is measured: drawn from those that fire
 ONE_TOKEN = 0.9  # of a feature's contexts: a single-token feature
 
 

@@ -23,7 +23,7 @@ from torch.nn.functional import relu
 
 from ..checks import one_of
 from .dictionary import SAE, squared_error
-from .largest import kth_largest, largest, largest_at
+from .largest import above, kth_largest, largest, largest_at
 from .rescaled import Expanded, Gated, GatedSharedBias, RescaleShift
 
 
@@ -153,7 +153,7 @@ class BatchTopK(TopK):
             return SAE.active(self, pre)
         keep, flat = min(self.hyper["k"] * len(pre), pre.numel()), pre.reshape(-1)
         for least in (0.7 * float(self.threshold), 0.0):  # few lie above the first, mostly enough
-            at = (flat > max(0.0, least)).nonzero()[:, 0]
+            at = above(flat, max(0.0, least))
             if len(at) > keep:
                 break
         else:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from . import entries
-from .largest import largest, positions
+from .largest import largest, places, positions
 
 MAX_DENSITY = 0.12  # beyond this share of non-zero codes the dense products are faster (measured on AVX-512 machines)
 MAX_DENSITY_CARD = 0.01  # on a graphics card, reckoned: four products and copies, or four rows an entry at 3 TB/s
@@ -160,7 +160,7 @@ class Active:
             at = positions(self.full.index_select(1, some), min(k, len(some)))
             flat = at // len(some) * self.d_sae + some[at % len(some)]
         else:
-            flat = _strongest(self.full, k, among).view(-1).nonzero()[:, 0]
+            flat = places(_strongest(self.full, k, among))
         other = Active(self.sae, self.x, self.known, flat)
         other.copies = self.copies
         return other, other.pre.relu()

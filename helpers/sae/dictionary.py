@@ -8,6 +8,7 @@ from torch.nn.functional import relu
 
 from ..checks import all_finite, finite, real, whole
 from .codes import Dense
+from .largest import places
 from .penalties import penalty
 
 
@@ -69,7 +70,7 @@ class SAE(nn.Module):
 
     def active(self, pre: Tensor) -> Tensor:
         """Where :meth:`support` is true, ``(nnz,)``, counted along ``pre`` row by row."""
-        return self.support(pre).view(-1).nonzero()[:, 0]
+        return places(self.support(pre))
 
     def codes(self, z) -> Tensor:
         """Codes from a view ``z`` of the pre-activations (:mod:`helpers.sae.codes`)."""
