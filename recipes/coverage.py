@@ -1,18 +1,19 @@
 """How much of the model the dictionaries of :mod:`recipes.every_layer` cover, a site at a time and all together.
 
-    python -m recipes coverage [--until MINUTES]
+    python -m recipes coverage [--until MINUTES] [--reduced]
 
 Sites are replaced by what a dictionary makes of them, and the predictions of the next token are held against those of
 the untouched model: nats lost, KL divergence, agreement on the likeliest token. *Online*, each dictionary sees what the
 replaced sites before it have made; *teacher-forced*, it is given what the untouched model has there. The same with
-nothing, the mean, 40 principal directions and 40 of 2304 random directions in the dictionaries' places, and for the
-whole model a bigram and a trigram counted on the dictionaries' training tokens.
+nothing, the mean, 40 principal directions and 40 of 2304 random directions in the dictionaries' places (of single
+sites in six layers; nothing in all), and for the whole model a bigram and a trigram counted on the dictionaries'
+training tokens.
 
 Left as they are: the first position, and outliers by the rule of the training data, judged on the untouched run. The
 table goes to `artifacts/coverage.csv`, a row for each set of sites, arm and text; each sequence's figures to
 `artifacts/coverage_sequences.safetensors`; what each dictionary is by itself, on the untouched model's activations, to
-`artifacts/every_layer.csv`. Done four sequences at a time, each kept in the cache; processes started together share
-the work.
+`artifacts/every_layer.csv`. Done four sequences at a time, each kept in the cache; processes started together share the
+work. Reduced, the first layer's three dictionaries are trained again from another seed and each is put in alone.
 
 Written before any joint run:
 
@@ -51,8 +52,8 @@ from .grams import Grams
 from .sharing import Unit, working
 
 CHUNK = 4  # sequences
-SEQUENCES = {"eval": 32, "human": 16}
-NULLS = 16  # sequences of `eval` on which what is no dictionary is tried
+SEQUENCES = {"eval": 24, "human": 12}
+NULLS = 8  # sequences of `eval` on which what is no dictionary is tried
 SETS = {"residual": KINDS[:1], "attention + MLP": KINDS[1:], "all": KINDS}
 DEPTHS = (1, 2, 4, 7, 11, 15, 20, 25, 30)
 SOME = (2, 7, 12, 17, 22, 27)  # layers whose sites are tried alone with what is neither dictionary nor zero
@@ -84,8 +85,7 @@ def _runs(layers: int) -> Iterator[Run]:
     """Single sites, then from the bottom up and from the top down."""
     for arm in ARMS:
         alone = [i for i in range(layers) if arm in ("dictionary", "zero") or i in SOME]
-        for kind in KINDS:
-            yield from (Run((kind,), i, i, arm) for i in alone)
+        yield from (Run((kind,), i, i, arm) for kind in KINDS for i in alone)
         for kinds in SETS.values():
             depths = sorted({min(n, layers) for n in (DEPTHS if arm == "dictionary" else (1, 4, 11, 30))})
             yield from (Run(kinds, 0, n - 1, arm) for n in depths)
@@ -95,17 +95,16 @@ def _runs(layers: int) -> Iterator[Run]:
 
 
 @cache
-def parts(site: str) -> dict:
-    """What can stand in for a site, in its own units."""
-    facts = json.loads(place(site).with_name(f"{site}.json").read_text())
-    plane = load_file(place(site).with_name(f"{site}.plane.safetensors"))
+def parts(where: Path) -> dict:
+    """What can stand in for a site, in its own units: its dictionary lies at ``where``, and the rest beside it."""
+    facts = json.loads(where.with_name(f"{where.name}.json").read_text())
+    plane = load_file(where.with_name(f"{where.name}.plane.safetensors"))
     rows = torch.randn(4 * plane["mean"].numel(), plane["mean"].numel(), generator=torch.Generator().manual_seed(0))
-    return facts | plane | {"sae": load(place(site)).eval(), "random": F.normalize(rows, dim=1)}
+    return facts | plane | {"sae": load(where).eval(), "random": F.normalize(rows, dim=1)}
 
 
-def replacement(site: str, arm: str, x: Tensor) -> Tensor:
-    """What ``arm`` makes of activations ``x (n, d_model)`` at a site."""
-    p = parts(site)
+def replacement(p: dict, arm: str, x: Tensor) -> Tensor:
+    """What ``arm`` makes of activations ``x (n, d_model)`` at a site whose :func:`parts` are ``p``."""
     if arm == "dictionary":
         return p["sae"](x)
     if arm == "zero":
@@ -130,8 +129,8 @@ def nearest_in_span(x: Tensor, rows: Tensor, k: int = K) -> Tensor:
 class Chunk:
     """A few sequences: the untouched run is made once and kept, replacements start at the first layer they change."""
 
-    def __init__(self, tokens: Tensor):
-        self.tokens, self.whole = tokens, model()
+    def __init__(self, tokens: Tensor, where: Callable[[str], Path] | None = None):
+        self.tokens, self.whole, self.where = tokens, model(), where or place
         self.layers, self.clean = len(self.whole.model.layers), {}
         self.position = torch.arange(tokens.shape[1])[None]
         x = self.whole.model.embed_tokens(tokens)
@@ -156,9 +155,12 @@ class Chunk:
         """Logits ``(n_seq, ctx - 1, d_vocab)`` of every next token, float32."""
         return self.whole.lm_head(self.whole.model.norm(x[:, :-1])).float()
 
+    def parts(self, layer: int, kind: str) -> dict:
+        return parts(self.where(f"blocks.{layer}.{kind}"))
+
     def kept(self, layer: int, kind: str) -> Tensor:
         """Positions ``(n_seq, ctx)`` that are left as they are."""
-        mask = self.clean[layer, kind].float().norm(dim=-1) > parts(f"blocks.{layer}.{kind}")["cutoff"]
+        mask = self.clean[layer, kind].float().norm(dim=-1) > self.parts(layer, kind)["cutoff"]
         mask[:, 0] = True
         return mask
 
@@ -172,7 +174,7 @@ class Chunk:
             mask = self.kept(layer, kind)
             given = self.clean[at] if run.forced else x
             out = x.clone()
-            out[~mask] = replacement(f"blocks.{layer}.{kind}", run.arm, given[~mask].float()).to(x.dtype)
+            out[~mask] = replacement(self.parts(layer, kind), run.arm, given[~mask].float()).to(x.dtype)
             return out
 
         return self.predict(self.climb(self.clean[run.first, KINDS[0]], run.first, seen)).log_softmax(-1)
@@ -181,7 +183,7 @@ class Chunk:
         """``(4, n_seq)``: sums over places of active latents, squared error, squared distance from the training data's
         mean, and the places."""
         x, rest = self.clean[layer, kind].float(), ~self.kept(layer, kind)
-        p = parts(f"blocks.{layer}.{kind}")
+        p = self.parts(layer, kind)
         codes = p["sae"].encode(x)
         error, spread = x - p["sae"].decode(codes), x - p["mean"]
         values = [(codes > 0).sum(-1), error.pow(2).sum(-1), spread.pow(2).sum(-1), torch.ones_like(rest)]
@@ -194,9 +196,7 @@ class Chunk:
         return torch.stack([nats, kl, (log_p.argmax(-1) == self.likeliest).double().mean(1)])
 
 
-@cache
-def grams() -> Grams:
-    return Grams(load_tokens("train"), model().config.vocab_size)
+grams = cache(lambda: Grams(load_tokens("train"), model().config.vocab_size))
 
 
 @torch.inference_mode()
@@ -234,7 +234,7 @@ def sites(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]
         for kind in KINDS:
             site = f"blocks.{layer}.{kind}"
             active, error, spread, places = by_name[f"quality/{layer}.{kind}"].sum(1).tolist()
-            facts = parts(site)
+            facts = parts(place(site))
             yield {
                 "site": site, "text": split, "l0": active / places, "fvu": error / spread, "places": int(places),
                 "dead": facts["dead"], "tokens": facts["tokens"], "latents": facts["sae"].d_sae,
@@ -261,14 +261,20 @@ def rows(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options("coverage", __doc__, "until")
-    args = parser.parse_args(argv)
+    reduced = "the first layer's three sites alone, from another seed"
+    args = options("coverage", __doc__, "until", reduced=reduced).parse_args(argv)
+    if args.reduced:
+        from .again import again
+
+        table = again().round(5)
+        save_artifact("reduced/coverage.csv", lambda path: table.to_csv(path, index=False), recipe="coverage --reduced")
+        return
     until = None if args.until is None else time.time() + 60 * args.until
     layers = [*map(finished, range(len(model().model.layers))), False].index(False)
     if not layers:
         raise FileNotFoundError("no layer's dictionaries are in the cache; run python -m recipes every_layer first")
     for left in working(lambda: to_do(layers), cache_dir() / "coverage-1" / "locks", until):
-        print(f"{len(left)} of {sum(SEQUENCES.values()) // CHUNK} chunks to do", flush=True)
+        print(f"{len(left)} chunks to do", flush=True)
     if to_do(layers):
         return
     table, qualities, tensors = [], [], {}

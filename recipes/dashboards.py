@@ -62,7 +62,7 @@ from .sharing import Unit, working
 
 LAYERS = (2, 7, 12, 17, 22, 27)
 SITES = tuple(f"blocks.{layer}.{kind}" for layer in LAYERS for kind in KINDS)
-TWINS = tuple(f"blocks.{layer}.{kind}" for layer in (2, 12) for kind in KINDS)
+TWINS = tuple(f"blocks.{layer}.{kind}" for layer in (2, 7) for kind in KINDS)
 TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, and their splits
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
 MEASURED = 32  # features a site whose loss is measured: drawn from those that fire

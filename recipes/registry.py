@@ -117,7 +117,7 @@ RECIPES = {
         ),
         Recipe(
             "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors", "every_layer.csv"), 170,
-            "model, every_layer", (UNTIL,), full=None, shipped=False,
+            "model, every_layer", (UNTIL, REDUCED), 8, full=None, reduced=SMALL,
         ),
         Recipe(
             "dashboards", "8", ("dashboards", "dashboards.csv"), 240,

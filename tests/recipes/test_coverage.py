@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.runs import artifact
 from helpers.sae import build, fvu, l0, save
-from recipes import coverage
+from recipes import again, coverage, every_layer
 from recipes.coverage import Chunk, Run
 from recipes.every_layer import KINDS
 from recipes.grams import Grams
@@ -43,7 +43,8 @@ def world(small, tmp_path, monkeypatch):
             plane = torch.linalg.qr(torch.randn(D, 4, generator=generator)).Q.T.contiguous()
             mean = torch.randn(D, generator=generator)
             save_file({"mean": mean, "directions": plane}, tmp_path / f"{site}.plane.safetensors")
-    yield Chunk(torch.randint(0, V, (2, 9), generator=torch.Generator().manual_seed(1)))
+    tokens = torch.randint(0, V, (2, 9), generator=torch.Generator().manual_seed(1))
+    yield Chunk(tokens, lambda site: tmp_path / site)
     coverage.parts.cache_clear()
 
 
@@ -58,7 +59,7 @@ def hooked(small, chunk, run, clean=None):
             def swap(x, i=i, kind=kind):
                 out = x.clone()
                 given = clean[i, kind] if run.forced else x
-                out[:, 1:] = coverage.replacement(f"blocks.{i}.{kind}", run.arm, given[:, 1:].flatten(0, 1)).view(
+                out[:, 1:] = coverage.replacement(chunk.parts(i, kind), run.arm, given[:, 1:].flatten(0, 1)).view(
                     2, -1, D
                 )
                 return out
@@ -102,7 +103,7 @@ def test_forced_takes_the_untouched_activations(world, small):
 
 
 def test_outliers_by_the_untouched_run_stay(world):
-    site = coverage.parts("blocks.1.hook_mlp_out")
+    site = world.parts(1, KINDS[2])
     norms = world.clean[1, KINDS[2]].norm(dim=-1)
     site["cutoff"] = float(norms[:, 1:].max()) * 0.999
     assert int(world.kept(1, KINDS[2]).sum()) == 3  # two first positions, and the largest
@@ -156,7 +157,7 @@ def test_rows_pair_with_the_untouched_run():
 
 
 def test_quality_is_what_the_metrics_say(world):
-    site = coverage.parts("blocks.1.hook_attn_out")
+    site = world.parts(1, KINDS[1])
     x = world.clean[1, KINDS[1]][:, 1:].flatten(0, 1)
     site["mean"] = x.mean(0)  # the shares are then of the variance about the same mean
     active, error, spread, places = world.quality(1, KINDS[1]).sum(1).tolist()
@@ -191,3 +192,23 @@ def test_the_recipe_ends_in_three_tables(world, small, tmp_path, monkeypatch):
     one = table[(table.text == "eval") & (table.run == "bigram")].iloc[0]
     assert one.ce == pytest.approx(figures["eval/bigram"][0].mean().item(), abs=1e-4)
     coverage.grams.cache_clear()
+
+
+def test_the_small_version_trains_three_sites_anew(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path))
+    texts = {
+        split: torch.randint(0, V, (16, 9), generator=torch.Generator().manual_seed(4)) for split in ("eval", "train")
+    }
+    for module in (again, coverage):
+        monkeypatch.setattr(module, "load_tokens", texts.get)
+        monkeypatch.setattr(module, "SEQUENCES", {"eval": 4})
+    monkeypatch.setattr(coverage, "model", lambda: small)
+    monkeypatch.setattr(every_layer, "model", lambda: small)
+    for name, value in {"BATCH": 16, "K": 3}.items():
+        monkeypatch.setattr(every_layer, name, value)
+    table = again.again()
+    assert table.run.tolist() == [f"{kind}/0-0/dictionary" for kind in KINDS] + ["clean"]
+    assert (table.nats[:3] != 0).all() and table.nats[3] == 0
+    assert sorted(path.name for path in (tmp_path / "coverage-again-1").glob("*.json")) == [
+        f"blocks.0.{kind}.json" for kind in sorted(KINDS)
+    ]
