@@ -23,7 +23,7 @@ from ..runs import progress, spread
 from ..sae import load, load_saelens
 from .collected import Collected
 from .neighbours import link_sites, logit_effects
-from .passing import Pass
+from .passing import Pass, lengths
 
 PART = 64  # rows that a worker of a cluster takes at a time
 
@@ -48,6 +48,11 @@ def collect(
     scheduler: str | None = None,
 ) -> Collected:
     """What there is to say of every feature of ``dictionaries``, from one pass over ``tokens``.
+
+    A feature's activation, shown and ranked, is its code times the norm of its decoder row: the length of what it adds
+    to the reconstruction, so that a dictionary with rows three times as long and codes a third has the same cards.
+    Rows within a thousandth of unit norm, and rows of zeros, leave codes as they are. Logit effects are of a row
+    divided by the same number: of one more unit of activation.
 
     Parameters
     ----------
@@ -142,7 +147,7 @@ def collect(
     link_sites(found, decoders)
     for hook, rows in decoders.items():
         if lm is not None and rows.shape[1] == lm.cfg.d_model:
-            made[hook].logits = logit_effects(lm, rows)
+            made[hook].logits = logit_effects(lm, rows / lengths(rows)[:, None])
     return found
 
 
