@@ -1,6 +1,7 @@
 """What is collected equals a slow and plain computation, whatever came in which batch or beside which features."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -338,6 +339,21 @@ def test_logit_effects_are_a_direction_through_norm_and_unembedding(lm, model_pl
     expected = logits[torch.from_numpy(effects.token[7]).long()].numpy()
     assert np.allclose(expected, effects.value[7], atol=1e-4)
     assert np.allclose(expected[:10], logits.topk(10).values) and np.allclose(expected[10], logits.min())
+
+
+def test_rows_that_begin_with_two_bos_are_told(lm, saelens):
+    tokens, bos = torch.randint(100, 5000, (5, 8), generator=seeded()), lm.tokenizer.bos_token_id
+    tokens[:, 0] = bos
+    tokens[3, 5] = bos  # a turn of a chat: not at the start
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*BOS")
+        collect(lm, tokens, {HOOK: saelens})
+    tokens[[1, 4], 1] = bos
+    with pytest.warns(UserWarning, match=f"2 of 5 rows begin .* BOS, id {bos}, twice .the first is row 1"):
+        collect(lm, {"chats": tokens}, {HOOK: saelens})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*BOS")
+        collect(lm, tokens, {HOOK: saelens}, skip_first=2)
 
 
 def test_a_card_is_that_of_the_dictionary_with_unit_rows(lm, saelens):
