@@ -5,7 +5,7 @@ import transformers
 
 from helpers.lm import model_folder
 
-FAMILIES = ("GPT2", "Llama", "Mistral", "Qwen2", "GPTNeoX", "Phi")
+FAMILIES = ("GPT2", "Llama", "Llama, tied", "Mistral", "Qwen2", "Qwen3", "GPTNeoX", "Phi", "OPT")
 
 
 def byte_alphabet():
@@ -65,8 +65,15 @@ def write_folder(place, family="Llama", d=32, layers=2):
     sizes = {"hidden_size": d, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 2 * d}
     if family == "GPT2":
         sizes = {"n_embd": d, "n_layer": layers, "n_head": 4}
-    if family in ("Llama", "Mistral", "Qwen2"):
+    family, _, tied = family.partition(", ")
+    if family in ("Llama", "Mistral", "Qwen2", "Qwen3"):
         sizes["num_key_value_heads"] = 2
+    if family == "Qwen3":
+        sizes["head_dim"] = 2 * d // 4  # heads are wider together than the stream, as in its own models
+    if family == "OPT":
+        sizes |= {"ffn_dim": sizes.pop("intermediate_size"), "word_embed_proj_dim": d}
+    if tied:
+        sizes["tie_word_embeddings"] = True
     config = getattr(transformers, f"{family}Config")(vocab_size=len(tokenizer), **sizes)
     config.bos_token_id = config.eos_token_id = config.pad_token_id = 0
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ on what came in which batch, or on which features share a dictionary.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..runs import progress, spread
 from ..sae import load, load_saelens
 from .collected import Collected
 from .neighbours import link_sites, logit_effects
-from .passing import Pass
+from .passing import Pass, lengths
 
 PART = 64  # rows that a worker of a cluster takes at a time
 
@@ -48,6 +49,11 @@ def collect(
     scheduler: str | None = None,
 ) -> Collected:
     """What there is to say of every feature of ``dictionaries``, from one pass over ``tokens``.
+
+    A feature's activation, shown and ranked, is its code times the norm of its decoder row: the length of what it adds
+    to the reconstruction, so that a dictionary with rows three times as long and codes a third has the same cards.
+    Rows within a thousandth of unit norm, and rows of zeros, leave codes as they are. Logit effects are of a row
+    divided by the same number: of one more unit of activation.
 
     Parameters
     ----------
@@ -85,6 +91,7 @@ def collect(
 
     Raises ``ValueError``, before anything is run, for an empty corpus, ids out of range, an unknown hook, or a
     dictionary of another width than its site; later, for activations of another shape, and for rows missing or twice.
+    Warns of rows that begin with the model's BOS twice, as a chat template and a tokenizer give it together.
 
     >>> import torch
     >>> from helpers.dashboard import collect
@@ -111,6 +118,8 @@ def collect(
     whole("window", window[0]), whole("window", window[1]), whole("batch_size", batch_size, 1), whole("seed", seed)
     for rows in sets.values():
         whole("skip_first", skip_first, 0, rows.shape[1] - 1)
+    if skip_first < 2:
+        _begin_once(lm, sets)
     shapes = {set_: tuple(rows.shape) for set_, rows in sets.items()}
     begin = partial(
         Pass, dictionaries, shapes, scales=scales or {}, skip_first=skip_first, cutoffs=cutoffs or {}, top=top,
@@ -142,7 +151,7 @@ def collect(
     link_sites(found, decoders)
     for hook, rows in decoders.items():
         if lm is not None and rows.shape[1] == lm.cfg.d_model:
-            made[hook].logits = logit_effects(lm, rows)
+            made[hook].logits = logit_effects(lm, rows / lengths(rows)[:, None])
     return found
 
 
@@ -186,6 +195,19 @@ def _came(index, missing: set[int], name: str) -> np.ndarray:
             raise ValueError(f"activations of set {name!r} hold row {row} twice, or there is none; expected each once")
         missing.remove(row)
     return index
+
+
+def _begin_once(lm, sets: Mapping[str, Tensor]) -> None:
+    """Warn where a second BOS stands in the text: features of the first token would fire on it, as on a word."""
+    bos = getattr(getattr(lm, "tokenizer", None), "bos_token_id", None)
+    for name, rows in sets.items():
+        twice = (rows[:, :2] == bos).all(1).nonzero()[:, 0].tolist() if bos is not None and rows.shape[1] > 1 else []
+        if twice:
+            warnings.warn(
+                f"tokens[{name!r}]: {len(twice)} of {len(rows)} rows begin with the model's BOS, id {bos}, twice (the "
+                f"first is row {twice[0]}); expected it once, or skip_first=2",
+                stacklevel=3,
+            )
 
 
 def _check(lm, sets, dictionaries, activations, factors) -> None:

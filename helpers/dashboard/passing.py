@@ -17,6 +17,17 @@ from .contexts import priority, window_keys
 from .sites import State
 
 ENTRIES = 2**24  # dense codes held at a time
+UNIT = 1e-3  # rows that are as near to unit norm are taken to have it
+
+
+def lengths(W_dec: Tensor) -> Tensor:
+    """What a code is multiplied by to be an activation, ``(d_sae,)``: its row's norm, and 1 where that is 1 or nothing.
+
+    >>> lengths(torch.tensor([[3.0, 4.0], [0.6, 0.8001], [0.0, 0.0]])).tolist()
+    [5.0, 1.0, 1.0]
+    """
+    norm = W_dec.detach().float().norm(dim=1)
+    return torch.where(((norm - 1).abs() <= UNIT) | (norm == 0), torch.ones_like(norm), norm)
 
 
 class Pass:
@@ -55,13 +66,13 @@ class Pass:
             values = _shaped(x, hook, (*part.shape, sae.W_dec.shape[1]))
             if hook in self.cutoffs:
                 kept &= values.norm(dim=-1).cpu() <= self.cutoffs[hook]
-            norm = sae.W_dec.detach().float().norm(dim=1)
+            norm, length = sae.W_dec.detach().float().norm(dim=1), lengths(sae.W_dec)
             step = max(1, ENTRIES // (ctx * len(sae.W_dec)))
             for i in range(0, len(index), step):
                 at = slice(i, i + step)
-                codes = _codes(sae, values[at], self.scales.get(hook, 1.0), kept[at], hook)
+                codes = _codes(sae, values[at], self.scales.get(hook, 1.0), kept[at], hook, length)
                 here = (index[at], codes, kept[at], chance[at], keys[at], watch[at], chosen[at])
-                self.states[hook].take(s, norm, *here)
+                self.states[hook].take(s, norm / length, *here)
 
     def merge(self, other: Pass) -> None:
         """Put in what a pass over other rows found."""
@@ -76,11 +87,13 @@ class Pass:
         return {hook: state.site(tuple(seen), self.order) for hook, state in self.states.items()}
 
 
-def _codes(sae, x: Tensor, scale: float, kept: Tensor, hook: str) -> Tensor:
-    """Codes ``(n, ctx, d_sae)`` in float32, rounded, and zero where not kept."""
+def _codes(sae, x: Tensor, scale: float, kept: Tensor, hook: str, length: Tensor) -> Tensor:
+    """Codes ``(n, ctx, d_sae)`` times ``length (d_sae,)``, in float32, rounded, and zero where not kept."""
     x = x.to(sae.W_dec) * scale
     codes = sae.encode(x.flatten(0, 1)).float().reshape(*kept.shape, -1)
-    if codes.shape[-1] != len(sae.W_dec) or not codes.sum().isfinite():
+    if codes.shape[-1] == len(length) and bool((length != 1).any()):
+        codes = codes * length.to(codes.device)
+    if codes.shape[-1] != len(length) or not codes.sum().isfinite():
         raise ValueError(
             f"the dictionary of {hook!r} gives codes of shape {tuple(codes.shape)} or NaN or infinite ones"
         )

@@ -31,8 +31,8 @@ class State:
     def take(
         self, s: int, norm: Tensor, rows: np.ndarray, codes: Tensor, kept: Tensor, chance, keys, watch, whole
     ) -> None:
-        """Rows ``rows`` of set ``s``: ``codes (n, ctx, d_sae)``, zero where not ``kept (n, ctx)``; ``norm (d_sae,)`` of
-        the decoder's rows.
+        """Rows ``rows`` of set ``s``: ``codes (n, ctx, d_sae)``, zero where not ``kept (n, ctx)``; ``norm (d_sae,)``:
+        what is left of the decoder's rows' norms.
 
         ``chance``, ``keys``: each place's priority and window; ``watch``: whether it is watched; ``whole``: which rows
         are sentences.

@@ -91,6 +91,13 @@ ax.bar(["keys", "values"], [0, 11])
 plt.show()
 """
 
+TABLE = """\
+from IPython.display import HTML
+
+one_name_that_goes_on, another_name_that_goes_on = "keys", "values"
+HTML('<table border="1" class="dataframe"><tbody><tr><th>' + one_name_that_goes_on + "</th><td>0</td></tr><tr><th>" + another_name_that_goes_on + "</th><td>11</td></tr></tbody></table>")
+"""  # noqa: E501 (a long line, to be wrapped)
+
 OLDER = """\
 # 5 · An older chapter
 
@@ -202,6 +209,7 @@ def chapter_four() -> nbformat.NotebookNode:
             picture_cell("drawing", name="fig-ch04-values", caption="Two ways."),
             new_code_cell(NUMBERS, metadata={"tags": ["hide-input"]}),
             new_markdown_cell(PROSE),
+            new_code_cell(TABLE, metadata={"table": {"caption": "What comes back <of it>."}}),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )

@@ -1,5 +1,8 @@
 """What is collected equals a slow and plain computation, whatever came in which batch or beside which features."""
 
+import copy
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -199,6 +202,46 @@ def test_scales_and_cutoffs_are_applied(world):
     assert cut["b"].positions.tolist() == kept and kept[0] < N * (CTX - 1)
 
 
+def stretched(sae, by: torch.Tensor):
+    """The same dictionary by another gauge: rows ``by`` times as long, codes as much smaller."""
+    other = copy.deepcopy(sae)
+    with torch.no_grad():
+        other.W_dec *= by[:, None]
+        other.W_enc /= by
+        other.b_enc /= by
+    return other
+
+
+def test_an_activation_is_a_code_times_the_norm_of_its_row(world):
+    """Whether a dictionary's rows have unit norm is a convention: what cards show and rank must not hang on it."""
+    tokens, x, dictionaries = world
+    by = torch.linspace(0.2, 5.0, 20)
+    by[0] = 1.0005  # as near to one as half precision leaves it
+    sae = stretched(dictionaries["b"], by)
+    length = sae.W_dec.detach().norm(dim=1)
+    length[0] = 1.0
+    base, site = gathered(world)["b"], gathered(world, dictionaries={"b": sae})["b"]
+    assert np.array_equal(base.count, site.count)
+    assert np.allclose(base.largest, site.largest, rtol=1e-3)
+    assert np.allclose(base.top.value, site.top.value, rtol=1e-3)
+    for s, name in enumerate(tokens):
+        with torch.no_grad():
+            codes = sae.encode(x[name]["b"].flatten(0, 1)).reshape(N, CTX, -1)
+        want = rounded((codes * length).contiguous())
+        want[:, 0] = 0
+        assert np.array_equal(site.top.value[s, :, 0], want.max((0, 1)))
+        for f in range(20):
+            counts, _ = np.histogram(want[..., f][want[..., f] > 0], bin_edges())
+            assert (site.histogram[s, f] == counts).all()
+        for i in np.flatnonzero(site.sentences.set == s):
+            strongest = -np.sort(-want[site.sentences.row[i]], axis=-1)[:, : site.sentences.value.shape[-1]]
+            assert np.allclose(site.sentences.value[i], strongest, rtol=1e-3)
+    with torch.no_grad():
+        sae.W_dec[1] = 0.0  # adds nothing, and still fires where it fires
+    none = gathered(world, dictionaries={"b": sae})["b"]
+    assert np.array_equal(none.count, base.count) and none.largest[1] > 0
+
+
 def test_it_is_saved_and_comes_back(world, tmp_path):
     found = gathered(world)
     found["a"].labels = ["<b>"] * M
@@ -296,6 +339,32 @@ def test_logit_effects_are_a_direction_through_norm_and_unembedding(lm, model_pl
     expected = logits[torch.from_numpy(effects.token[7]).long()].numpy()
     assert np.allclose(expected, effects.value[7], atol=1e-4)
     assert np.allclose(expected[:10], logits.topk(10).values) and np.allclose(expected[10], logits.min())
+
+
+def test_rows_that_begin_with_two_bos_are_told(lm, saelens):
+    tokens, bos = torch.randint(100, 5000, (5, 8), generator=seeded()), lm.tokenizer.bos_token_id
+    tokens[:, 0] = bos
+    tokens[3, 5] = bos  # a turn of a chat: not at the start
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*BOS")
+        collect(lm, tokens, {HOOK: saelens})
+    tokens[[1, 4], 1] = bos
+    with pytest.warns(UserWarning, match=f"2 of 5 rows begin .* BOS, id {bos}, twice .the first is row 1"):
+        collect(lm, {"chats": tokens}, {HOOK: saelens})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*BOS")
+        collect(lm, tokens, {HOOK: saelens}, skip_first=2)
+
+
+def test_a_card_is_that_of_the_dictionary_with_unit_rows(lm, saelens):
+    tokens, sae = torch.randint(0, 5000, (12, 16), generator=seeded()), load_saelens(saelens)
+    sites = [collect(lm, tokens, {HOOK: one})[HOOK] for one in (sae, stretched(sae, torch.full((96,), 4.0)))]
+    for part in ("count", "density", "top.row", "similar.feature", "logits.token"):
+        one, two = (arrays(site)[part] for site in sites)
+        assert np.array_equal(one, two, equal_nan=True), part
+    for part in ("largest", "top.value", "sentences.value", "logits.value"):
+        one, two = (arrays(site)[part] for site in sites)
+        assert np.allclose(one, two, rtol=1e-3), part
 
 
 def test_a_loss_effect_is_that_of_taking_the_feature_off(lm, saelens):

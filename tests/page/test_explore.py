@@ -121,6 +121,18 @@ def test_every_control_is_labelled_and_hidden_until_the_script_runs():
     assert all(text in page.text for text in ("Scale", "Which arm", "Rescale & shift", "Move the scale."))
 
 
+def test_two_stops_are_a_menu_and_three_a_slider():
+    """A slider of two stops looks broken: it jumps from one end to the other."""
+    for stops, tag, kind in (([1], "select", "Dropdown"), ([1, 2], "select", "Dropdown"), ([1, 2, 3], "input", "Int")):
+        one = explorer(draw=draw, controls={"scale": stops}, alt=alt, between=True)
+        page = Page(one.html)
+        assert [name for name in ("input", "select") if page.all(name)] == [tag]
+        assert len(page.all("option")) == (len(stops) if tag == "select" else 0)
+        assert type(one.panel().children[0]).__name__.startswith(kind)
+    sharp = Page(explorer(controls={"scale": [1, 2]}, start={"scale": 2}).html)
+    assert [("selected" in option) for option in sharp.all("option")] == [False, True]
+
+
 def test_every_frame_has_its_own_alt_text():
     page = Page(explorer().html)
     assert page.data["alts"] == [alt(scale, arm) for scale in SCALES for arm in ARMS]

@@ -1,0 +1,61 @@
+"""Looks on which no word of a page depends: long lines of code, pictures on a dark page, captions of tables."""
+
+import pytest
+from captions import captioned
+from matplotlib.figure import Figure
+
+from helpers.page import Explorer
+
+WIDER = """[...document.querySelectorAll('.bd-article div.highlight pre')].filter(e => e.clientWidth)
+    .map(e => [e.scrollWidth - e.clientWidth, e.clientHeight / parseFloat(getComputedStyle(e).lineHeight)])"""
+FILTER = "e => getComputedStyle(e).filter"
+TURNED = "invert(0.93) hue-rotate(180deg)"
+
+
+def drawn(power):
+    figure = Figure(figsize=(3, 2))
+    figure.add_subplot().plot([0, 1, 2], [0, 1, 2**power])
+    return figure
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_long_line_of_code_goes_on_in_the_next(visit, width):
+    tab = visit(viewport={"width": width, "height": 700})
+    blocks = tab.evaluate(WIDER)
+    assert blocks and all(over <= 0 for over, _ in blocks), blocks
+    assert max(lines for _, lines in blocks) >= 5, "the case bites: four lines, of which one is long"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_dark_page_every_picture_is_turned_over_once(visit, scheme):
+    """Figures by the book's style, explorers by their own: a picture that both take would be as it was."""
+    tab = visit(color_scheme=scheme)
+    want = TURNED if scheme == "dark" else "none"
+    pictures = tab.locator(".bd-content a.enlarge img")
+    assert pictures.count() == 2 and {one.evaluate(FILTER) for one in pictures.all()} == {want}
+    figure = Explorer(drawn, {"power": [1, 2, 3]}, alt="A line", caption="Move it.").html
+    tab.evaluate("html => document.querySelector('.bd-article section').insertAdjacentHTML('beforeend', html)", figure)
+    moved = tab.locator("figure.explorer img")
+    chain = "e => { const all = []; for (; e; e = e.parentElement) all.push(getComputedStyle(e).filter); return all }"
+    for one in (moved, pictures.first):
+        assert [seen for seen in one.evaluate(chain) if seen != "none"] == ([TURNED] if scheme == "dark" else [])
+    front = visit("index.html", color_scheme=scheme)
+    assert front.locator(".thread-card img").first.evaluate(FILTER) == want
+    assert front.locator("img.logo__image:visible").first.evaluate(FILTER) == "none"
+    tab.emulate_media(media="print")
+    assert {one.evaluate(FILTER) for one in (moved, *pictures.all())} == {"none"}
+
+
+def test_a_table_has_the_caption_of_its_cell(visit):
+    table = visit().get_by_role("table", name="What comes back <of it>.")
+    assert table.count() == 1 and "dataframe" in table.get_attribute("class")
+    caption = table.locator("caption")
+    assert caption.inner_text() == "What comes back <of it>."
+    assert caption.bounding_box()["y"] < table.locator("tbody").bounding_box()["y"]
+
+
+def test_only_pandas_tables_are_captioned_and_only_the_first():
+    table = '<style scoped>a</style><table border="1" class="dataframe wide"><tr></tr></table>'
+    named = captioned(table * 2, "a < b & c")
+    assert named.count("<caption>") == 1 and 'wide"><caption>a &lt; b &amp; c</caption><tr>' in named
+    assert captioned('<table class="other"></table>', "a") == '<table class="other"></table>'
