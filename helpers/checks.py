@@ -79,12 +79,19 @@ def real(name: str, value) -> Tensor:
     [[1.0, 2.5]]
     """
     try:
-        seen = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        seen = value if isinstance(value, Tensor) else torch.as_tensor(_forwards(np.asarray(value)))
     except (TypeError, ValueError):
         raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor or an array of real numbers") from None
     if seen.dtype == torch.bool or seen.is_complex():
         raise ValueError(f"{name} has dtype {seen.dtype}; expected real numbers")
     return seen
+
+
+def drawing(generator) -> torch.Generator:
+    """``generator``, if it is one of torch's: nothing is drawn from another."""
+    if isinstance(generator, torch.Generator):
+        return generator
+    raise ValueError(f"generator is a {type(generator).__name__}; expected a torch.Generator")
 
 
 def matrix(name: str, value, columns: str = "d_model", d: int | None = None) -> Tensor:
@@ -102,6 +109,11 @@ def all_finite(name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(value.sum()) and not (good := torch.isfinite(value)).all():
         raise ValueError(f"{name} holds {int((~good).sum())} values that are NaN or infinite; expected finite numbers")
     return value
+
+
+def _forwards(array: np.ndarray) -> np.ndarray:
+    """An array that torch can read: a copy where one is read backwards."""
+    return array.copy() if any(step < 0 for step in array.strides) else array
 
 
 def _is_real(value) -> bool:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ..checks import finite, reals
+from ..checks import finite, one_of, reals
 
 POINTS = 33
 
 
 def overlap(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """``POINTS`` values of log L0, evenly spaced over the range that all curves ``(l0, y)`` cover."""
+    curves = _read(curves)
     low = max(np.log(l0).min() for l0, _ in curves.values())
     high = min(np.log(l0).max() for l0, _ in curves.values())
     if not low < high:
@@ -31,23 +32,45 @@ def mean_gain(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], arm: str, bas
 
     ``y`` may carry leading axes (resamples): shape ``(…, runs)`` gives an array of that shape without the last.
     """
-    at = overlap(curves)
+    at, curves = overlap(curves), _read(curves)
+    one_of("arm", arm, curves), one_of("base", base, curves)
     return _along(curves[arm], at).mean(-1) - _along(curves[base], at).mean(-1)
 
 
 def share_closed(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], arm: str, best: str, base: str = "standard"):
     """How much of the gain of ``best`` over ``base`` the ``arm`` makes: 0 none of it, 1 all, negative is worse."""
+    one_of("best", best, _read(curves))
     return mean_gain(curves, arm, base) / mean_gain(curves, best, base)
 
 
 def curves_of(table: pd.DataFrame, arms, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """One curve per arm from the rows of one site and seed."""
+    lacks = {"architecture", "l0", y} - set(getattr(table, "columns", ()))
+    if not isinstance(table, pd.DataFrame) or lacks:
+        seen = f"lacks {', '.join(sorted(map(repr, lacks)))}" if isinstance(table, pd.DataFrame) else f"is {table!r}"
+        raise ValueError(f"table {seen}; expected the columns architecture, l0 and y={y!r}")
     out = {}
     for arm in arms:
         rows = table[table.architecture == arm].sort_values("l0")
         if len(rows) < 2:
             raise ValueError(f"arm {arm!r} has {len(rows)} runs here; a frontier needs two or more")
         out[arm] = (rows.l0.to_numpy(), rows[y].to_numpy())
+    return out
+
+
+def _read(curves) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Curves as float64, refused by name where one is none."""
+    if not isinstance(curves, Mapping) or not curves:
+        raise ValueError(f"curves={curves!r}; expected arms by name, each a pair (l0, y)")
+    out = {}
+    for name, curve in curves.items():
+        if not isinstance(curve, tuple | list | np.ndarray) or len(curve) != 2:
+            raise ValueError(f"curves[{name!r}]={curve!r}; expected a pair (l0, y)")
+        l0, y = (reals(f"curves[{name!r}]", part) for part in curve)
+        if l0.ndim != 1 or not l0.size or y.shape[-1:] != l0.shape or not ((l0 > 0) & np.isfinite(l0)).all():
+            seen = f"l0 {l0.tolist()}, y of shape {y.shape}"
+            raise ValueError(f"curves[{name!r}] has {seen}; expected positive finite l0 (runs,) and y (…, runs)")
+        out[name] = (l0, y)
     return out
 
 

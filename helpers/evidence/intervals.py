@@ -24,7 +24,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, n: int = 4000
     a, b = reals("a", a), reals("b", b)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; expected two equal 1-D arrays of at least two pairs")
-    n = whole("n", n, 1)
+    n, seed = whole("n", n, 1), whole("seed", seed)
     d = a - b
     picks = np.random.default_rng(seed).integers(0, len(d), (n, len(d)))
     return float(d.mean()), *interval(d[picks].mean(1))

@@ -11,6 +11,8 @@ import math
 import re
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from .intervals import plain
 
 MIME = "application/vnd.open-threads.number+json"
@@ -76,11 +78,13 @@ def number(
         raise ValueError(f"key={key!r}; expected chNN_name in small letters, digits and underscores")
     if not isinstance(covers, str) or not covers.strip():
         raise ValueError(f"covers={covers!r}; expected what the interval covers, or why there is none")
+    if not isinstance(form, str):
+        raise ValueError(f"form={form!r}; expected a format, or a text with one in braces")
     ends = ""
     if interval is not None:
-        low, high = interval
+        low, high = interval if np.shape(interval) == (2,) else (None, None)
         texts = isinstance(low, str) and isinstance(high, str)
-        if not texts and not low <= high:
+        if not texts and not (_is_number(low) and _is_number(high) and low <= high):
             raise ValueError(f"interval={interval!r}; expected two ends in order")
         ends = f"{written(low, _inner(form), 'interval')} to {written(high, form, 'interval')}"
     made = Number(key, written(value, form), ends, covers, "" if null is None else written(null, form, "null"))
@@ -97,7 +101,7 @@ def written(value, form: str, name: str = "value") -> str:
     """``value`` in a form; a text as it is."""
     if isinstance(value, str):
         text = value
-    elif not math.isfinite(value):
+    elif not _is_number(value) or not math.isfinite(value):
         raise ValueError(f"{name}={value!r}; expected a finite number or a text")
     elif "{" not in form:
         text = plain(value, form)
@@ -108,6 +112,11 @@ def written(value, form: str, name: str = "value") -> str:
     if not text.strip() or MARKUP.search(text):
         raise ValueError(f"{name} reads {text!r}; expected plain text without signs of Markdown or HTML")
     return text
+
+
+def _is_number(value) -> bool:
+    """Whether it is one real number, of whatever library."""
+    return np.shape(value) == () and not isinstance(value, complex | np.complexfloating | str | None)
 
 
 def _inner(form: str) -> str:

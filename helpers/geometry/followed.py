@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import whole
+from ..checks import matrix, whole
 from .cosines import _cosines
 
 
@@ -34,6 +34,8 @@ class FollowedNeighbours:
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> Tensor:
+        if len(rows := matrix("rows", rows)) < 2:
+            raise ValueError(f"rows has shape {tuple(rows.shape)}; a nearest other row needs two")
         fresh = self.calls % self.every == 0
         self.calls += 1
         if fresh:

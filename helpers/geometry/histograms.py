@@ -18,6 +18,7 @@ from .. import checks
 from ..checks import finite, real
 
 PER_BANDWIDTH = 10  # points of the grid
+MOST = 2**24  # points of a grid at the most
 
 
 class Peak(NamedTuple):
@@ -32,7 +33,7 @@ class Peak(NamedTuple):
 def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian kernel estimate of a sample: points ``x`` and density ``f(x)``, both ``(grid,)``, past both ends.
 
-    Raises ValueError for an empty sample, for NaN or infinity, and for a bandwidth that is not positive.
+    Raises ValueError for an empty sample, for NaN or infinity, and for a bandwidth that is not positive or too fine.
 
     >>> import numpy as np
     >>> from helpers.geometry import density
@@ -46,6 +47,11 @@ def density(values: np.ndarray, bandwidth: float = 0.01) -> tuple[np.ndarray, np
         raise ValueError(f"values has {values.size} entries, {odd} not finite; expected one or more, all finite")
     bandwidth = finite("bandwidth", bandwidth, above=0)
     step = bandwidth / PER_BANDWIDTH
+    if not (np.ptp(values) / step < MOST and np.abs(values).max() / step < 2.0**50):  # as fine as a float tells
+        ends = f"{values.min():g} to {values.max():g}"
+        raise ValueError(
+            f"bandwidth={bandwidth!r} is too fine for values from {ends}; expected fewer than {MOST} points"
+        )
     low = np.floor(values.min() / step) * step - 5 * bandwidth
     count = np.bincount(np.rint((values - low) / step).astype(int))
     count = np.pad(count, (0, 5 * PER_BANDWIDTH)).astype(float)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import whole
+from ..checks import drawing, whole
 
 
 def in_degree(index: Tensor, n: int) -> Tensor:
@@ -21,7 +21,8 @@ def in_degree(index: Tensor, n: int) -> Tensor:
     """
     if not isinstance(index, Tensor):
         raise ValueError(f"index is a {type(index).__name__}; expected a torch.Tensor of row numbers (m,), m ≥ 1")
-    if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool or not len(index):
+    odd = index.is_floating_point() or index.is_complex() or index.dtype == torch.bool
+    if index.ndim != 1 or odd or not len(index):
         raise ValueError(f"index has shape {tuple(index.shape)}, {index.dtype}; expected row numbers (m,), m ≥ 1")
     n = whole("n", n, 1)
     if index.min() < 0 or index.max() >= n:
@@ -62,7 +63,7 @@ def hubness(
     >>> seen.hub, seen.largest, seen.p_largest
     (0, 19, 0.01)
     """
-    n, draws = whole("n", n, 2), whole("draws", draws, 1)
+    n, draws, generator = whole("n", n, 2), whole("draws", draws, 1), drawing(generator)
     seen = in_degree(index, n).cpu()
     if sources is not None and (not isinstance(sources, Tensor) or sources.dtype not in (torch.int64, torch.int32)):
         raise ValueError(f"sources={sources!r}; expected integer row numbers below n={n!r}, one per index")

@@ -15,7 +15,7 @@ from math import sqrt
 import numpy as np
 from scipy import special
 
-from ..checks import whole
+from ..checks import reals, whole
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,14 @@ class KthCosine:
         return None if self.absolute or 2 * self.k <= self.n else KthCosine(self.n, self.d, self.n - self.k)
 
     def cdf(self, x) -> np.ndarray:
+        x = reals("x", x)
         if mirror := self._mirror():
-            return special.betainc(mirror.k, mirror.n - mirror.k, mirror._tail(np.clip(-np.asarray(x), -1.0, 1.0)))
+            return special.betainc(mirror.k, mirror.n - mirror.k, mirror._tail(np.clip(-x, -1.0, 1.0)))
         low = 0.0 if self.absolute else -1.0
         return special.betaincc(self.k, self.n - self.k, self._tail(np.clip(x, low, 1.0)))
 
     def pdf(self, x) -> np.ndarray:
-        x = np.asarray(x, dtype=float)
+        x = reals("x", x)
         if mirror := self._mirror():
             return mirror.pdf(-x)
         inside = (np.abs(x) <= 1) & (x >= 0 if self.absolute else True)
@@ -67,11 +68,16 @@ class KthCosine:
         return np.where(np.isnan(x), np.nan, np.where(inside, density, 0.0))[()]
 
     def ppf(self, q) -> np.ndarray:
+        q = reals("q", q)
         if mirror := self._mirror():
             return -mirror._at_tail(special.betaincinv(mirror.k, mirror.n - mirror.k, q))
         return self._at_tail(special.betainccinv(self.k, self.n - self.k, q))
 
     def rvs(self, size=None, *, random_state: int | np.random.Generator) -> np.ndarray:
+        if not isinstance(random_state, np.random.Generator):
+            whole("random_state", random_state)
+        for one in size if isinstance(size, tuple) else () if size is None else (size,):
+            whole("size", one)
         return self._at_tail(np.random.default_rng(random_state).beta(self.k, self.n - self.k, size))
 
     def mean(self) -> float:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import all_finite, matrix, whole
+from ..checks import all_finite, drawing, matrix, whole
 from .cosines import unit_rows
 
 
@@ -31,7 +31,7 @@ def covariance_directions(x: Tensor, n: int, generator: torch.Generator) -> Tens
     >>> tuple(rows.shape), bool(rows[:, 0].abs().median() > 0.99)
     ((50, 2), True)
     """
-    centred = _centred(x := matrix("x", x), n)
+    centred = _centred(x := matrix("x", x), n, generator)
     values, vectors = torch.linalg.eigh(centred.T @ centred / (len(centred) - 1))
     values = values.clamp_min(0).sqrt().to(generator.device)
     draws = torch.randn(n, len(values), generator=generator, dtype=torch.float64, device=generator.device) * values
@@ -70,7 +70,7 @@ def mixture_directions(x: Tensor, n: int, clusters: int, generator: torch.Genera
     >>> mixture_directions(x, 4, 2, torch.Generator().manual_seed(0))[:, 0].abs().min() > 0.99
     tensor(True)
     """
-    centred = _centred(x := matrix("x", x), n)
+    centred = _centred(x := matrix("x", x), n, generator)
     if whole("clusters", clusters, 1) > len(x):
         raise ValueError(f"clusters={clusters!r}; x has {len(x)} rows")
     label = _clusters(centred, clusters, generator)
@@ -108,17 +108,17 @@ def data_directions(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
     >>> sorted(rows.tolist())
     [[-1.0, 0.0], [1.0, 0.0]]
     """
-    centred = _centred(x := matrix("x", x), n)
+    centred = _centred(x := matrix("x", x), n, generator)
     if n > len(x):
         raise ValueError(f"n={n!r}; x has {len(x)} rows to draw from")
     picked = torch.randperm(len(x), generator=generator, device=generator.device)[:n].to(x.device)
     return unit_rows(centred[picked], "x minus its mean").to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _centred(x: Tensor, n: int) -> Tensor:
+def _centred(x: Tensor, n: int, generator) -> Tensor:
     if len(x) < 2:
         raise ValueError(f"x has shape {tuple(x.shape)}, {x.dtype}; expected floating (m, d_model) of two rows or more")
-    all_finite("x", x), whole("n", n, 1)
+    all_finite("x", x), whole("n", n, 1), drawing(generator)
     centred = x.double() - x.double().mean(0)
     largest = centred.abs().max()
     if largest <= 1e-12 * x.abs().max():
@@ -191,6 +191,6 @@ class GaussianLike:
         self.root = ((vectors * values.sqrt()) @ vectors.T).to(x.dtype)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        n = whole("n", n, 1)
+        n, generator = whole("n", n, 1), drawing(generator)
         draws = torch.randn(n, len(self.root), generator=generator, dtype=self.root.dtype)
         return self.mean + draws @ self.root

@@ -13,7 +13,7 @@ from math import cos, pi, sqrt
 import torch
 from torch import Tensor
 
-from ..checks import finite, whole
+from ..checks import drawing, finite, reals, whole
 from ..runs import progress, rise_and_fall
 from .cosines import unit_rows
 
@@ -88,8 +88,10 @@ def pack(
     0.45
     """
     n, d, steps, chunk = whole("n", n, 2), whole("d", d, 2), whole("steps", steps, 1), whole("chunk", chunk, 1)
-    if not 0 < sharpness[0] <= sharpness[1] < torch.inf:
+    lr, generator, ends = finite("lr", lr, least=0), drawing(generator), reals("sharpness", sharpness)
+    if ends.shape != (2,) or not 0 < ends[0] <= ends[1] < torch.inf:
         raise ValueError(f"sharpness={sharpness!r}; expected two positive finite numbers that do not fall")
+    sharpness = ends.tolist()
     x = unit_rows(torch.randn(n, d, generator=generator, device=generator.device)).requires_grad_()
     optimiser = torch.optim.Adam([x], lr=lr / sqrt(d), betas=(0.9, 0.99))
     best, least = x.detach().clone(), torch.inf
@@ -121,12 +123,17 @@ def descend(
     Adam with the schedule that dictionaries are trained with, and unit rows restored after every step.
     """
     n, d, steps, lr = whole("n", n, 2), whole("d", d, 2), whole("steps", steps, 1), finite("lr", lr, above=0)
-    x = unit_rows(torch.randn(n, d, generator=generator)).requires_grad_()
+    x = unit_rows(torch.randn(n, d, generator=drawing(generator))).requires_grad_()
+    if not callable(penalty):
+        raise ValueError(f"penalty={penalty!r}; expected a function of rows and a generator")
     optimiser = torch.optim.Adam([x], lr=lr, betas=(0.0, 0.999), fused=True)
     for step in progress(range(steps), desc="descending", delay=2):
         optimiser.param_groups[0]["lr"] = lr * rise_and_fall(step, steps, 0.05, 0.2)
         optimiser.zero_grad(set_to_none=True)
-        penalty(x, generator).backward()
+        loss = penalty(x, generator)
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.grad_fn is None or not loss.isfinite():
+            raise ValueError(f"penalty gave {loss!r} at step {step}; expected a finite scalar tensor with a gradient")
+        loss.backward()
         optimiser.step()
         with torch.no_grad():
             x /= x.norm(dim=1, keepdim=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .. import checks
+from ..checks import finite
+
 
 def rise(step: int, steps: int, share: float) -> float:
     """A linear rise to 1 over the first ``share`` of the steps.
@@ -10,6 +13,7 @@ def rise(step: int, steps: int, share: float) -> float:
     >>> [rise(step, steps=10, share=0.4) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
+    step, steps, share = finite("step", step, least=0), finite("steps", steps, least=1), checks.share("share", share)
     return min(1.0, (step + 1) / max(1, share * steps))
 
 
@@ -20,4 +24,5 @@ def rise_and_fall(step: int, steps: int, up: float, down: float) -> float:
     >>> [rise_and_fall(step, steps=8, up=0.25, down=0.25) for step in range(8)]
     [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]
     """
-    return min(rise(step, steps, up), (steps - step) / max(1, down * steps))
+    up, down = checks.share("up", up), checks.share("down", down)
+    return min(rise(step, steps, up), max(0.0, (steps - step) / max(1, down * steps)))

@@ -169,6 +169,8 @@ def artifact(name: str) -> Path:
     ...     print(error.args[0][:30])
     artifact name='toy.csv' is not
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name={name!r}; expected the name of an artifact, a str")
     entries = manifest(_home(name))
     if name not in entries:
         known = ", ".join(sorted(entries)) or "none yet"
@@ -202,7 +204,7 @@ def save_artifact(name: str, write: Callable[[Path], object], **made) -> Path:
     ...     artifact("one.txt").read_text(), sorted(manifest()["one.txt"]["made"])
     ('1', ['at', 'on', 'recipe', 'seconds', 'seed'])
     """
-    if not name or name.startswith("/") or ".." in Path(name).parts:
+    if not isinstance(name, str) or not name or name.startswith("/") or ".." in Path(name).parts:
         raise ValueError(f"name={name!r}: expected a relative path inside artifacts/")
     base, home = artifacts_dir(), _home(name)
     home.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,12 @@ def key_of(fn: Callable, point: dict) -> str:
     >>> key_of(sweep, {"seed": 0}) == key_of(sweep, {"seed": 1})
     False
     """
-    text = json.dumps([fn.__module__, fn.__qualname__, point], sort_keys=True)
+    if not callable(fn) or not isinstance(point, dict):
+        raise ValueError(f"fn={fn!r}, point={point!r}; expected a function, and a dict of its arguments")
+    try:
+        text = json.dumps([fn.__module__, fn.__qualname__, point], sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"point={point!r}: {error}; expected JSON values, by names") from error
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -133,7 +133,7 @@ def features_for(n, l, target=0.5, threshold=0.5) -> np.ndarray:
     >>> bool(any_error(256, m, 4).upper <= 0.5 < any_error(256, m + 1, 4).upper)
     True
     """
-    _strict_shares("target", target)
+    _strict_shares("target", target), wholes("l", l, 1)
 
     def solve(n, l, p, t):
         if false_alarm(n, l, t) < 1e-300:

@@ -166,7 +166,7 @@ class Interference:
         return overlap_sf(self.n, self._scaled(y)) @ self.rule.weights
 
     def cdf(self, y) -> np.ndarray:
-        return self.sf(-np.asarray(y, dtype=float))
+        return self.sf(-reals("y", y))
 
     def pdf(self, y) -> np.ndarray:
         if self.l == 0:
@@ -174,7 +174,9 @@ class Interference:
         return overlap_law(self.n).pdf(self._scaled(y)) @ (self.rule.weights / self.lengths)
 
     def ppf(self, q) -> np.ndarray:
-        top = self.lengths.max()
+        q, top = reals("q", q), self.lengths.max()
+        if not ((q >= 0) & (q <= 1)).all():
+            raise ValueError(f"q={q!r}; expected numbers from 0 to 1")
         return np.vectorize(lambda p: optimize.brentq(lambda y: self.cdf(y) - p, -top, top), otypes=[float])(q)
 
     def mean(self) -> float:
@@ -184,7 +186,7 @@ class Interference:
         return float(np.sqrt(self.rule.nodes @ self.rule.weights / self.n))
 
     def _scaled(self, y) -> np.ndarray:
-        y = np.asarray(y, dtype=float)[..., None]
+        y = reals("y", y)[..., None]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.lengths > 0, y / self.lengths, np.sign(y) * np.inf)
 

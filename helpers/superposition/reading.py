@@ -15,7 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy import integrate
+from torch import Tensor
 
 from ..checks import wholes
 from .interference import Interference, _each, _fits
@@ -43,7 +45,11 @@ def separation(readings, on) -> Separation:
     >>> seen.auc.tolist(), seen.errors.tolist()
     ([1.0, 1.0], [0.0, 0.0])
     """
+    if isinstance(readings, Tensor):
+        readings = readings.detach().cpu().to(torch.float32 if readings.dtype == torch.bfloat16 else readings.dtype)
     y, on = np.asarray(readings), np.asarray(on)
+    if y.dtype.kind not in "fiu":
+        raise ValueError(f"readings have dtype {y.dtype}; expected real numbers")
     if y.ndim != 2 or y.shape != on.shape or on.dtype != bool:
         raise ValueError(
             f"readings {y.shape}, on {on.shape} {on.dtype}; expected two of shape (tokens, features), the second bool"

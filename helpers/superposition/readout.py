@@ -12,7 +12,7 @@ compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ def active_sets(m: int, l: int, trials: int, seed: int, amplitude: str = "unit")
     ((5, 3), [1.0, 1.0, 1.0])
     """
     whole("m", m, 1), whole("l", l, 0, m), whole("trials", trials, 1), whole("seed", seed, 0, 2**63 - 1)
+    one_of("amplitude", amplitude, AMPLITUDES)
     rng = np.random.Generator(np.random.Philox(key=[seed, l], counter=[0, 0, 0, 1]))
     pool = min(m, max(4096, 4 * l))
     sets = np.stack([rng.choice(pool, l, replace=False) for _ in range(trials)])
@@ -75,8 +76,9 @@ def tally(
     Returns ``{"false_alarms": …, "misses": …}``, each ``(len(l), trials)`` nested lists of counts. Counts over disjoint
     ranges add up to those of the whole. Memory: ``n · len(l) · trials`` floats and about ``2 · CHUNK_BYTES``.
     """
-    stop = m if stop is None else stop
     _check(n, m, l, trials, threshold, amplitude)
+    l = [int(k) for k in l]
+    start, stop = whole("start", start), m if stop is None else whole("stop", stop)
     if not 0 <= start < stop <= m:
         raise ValueError(f"start={start!r}, stop={stop!r}; expected 0 ≤ start < stop ≤ m={m}")
     drawn = [active_sets(m, k, trials, seed, amplitude) for k in l]
@@ -122,11 +124,11 @@ def pieces(
     >>> len(pieces(64, 4096, [2, 4], trials=8, seeds=range(3), parts=2))
     6
     """
-    l, seeds = [int(k) for k in l], [int(s) for s in seeds]
     _check(n, m, l, trials, threshold, amplitude)
+    l, seeds, parts = [int(k) for k in l], _seeds(seeds), whole("parts", parts, 1)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds={seeds!r}; expected at least one, all different")
-    edges = np.linspace(0, m, max(1, parts) + 1).astype(int).tolist()
+    edges = np.linspace(0, m, parts + 1).astype(int).tolist()
     settings = {"n": n, "m": m, "l": l, "trials": trials, "threshold": threshold, "amplitude": amplitude}
     return [
         {**settings, "seed": seed, "start": a, "stop": b}
@@ -172,12 +174,25 @@ def monte_carlo(
     return table
 
 
+def _item(value):
+    """A number as Python has it, also out of an array or a tensor."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def _seeds(seeds) -> list[int]:
+    if isinstance(seeds, str) or np.ndim(seeds := list(seeds) if isinstance(seeds, Iterable) else seeds) != 1:
+        raise ValueError(f"seeds={seeds!r}; expected a list of different whole numbers")
+    return [whole("seeds", _item(seed)) for seed in seeds]
+
+
 def _check(n, m, l, trials, threshold, amplitude) -> None:
     whole("n", n, 2), whole("m", m, 1), whole("trials", trials, 1)
+    if np.ndim(l) != 1:
+        raise ValueError(f"l={l!r}; expected a list of numbers of active features")
     if not len(l):
         raise ValueError("l is empty; expected at least one number of active features")
     for k in l:
-        whole("l", k, 1)
+        whole("l", _item(k), 1)
         if k > m:
             raise ValueError(f"l={k!r} is above m={m!r}; expected at most as many active features as features")
     share("threshold", threshold, strictly=True), one_of("amplitude", amplitude, AMPLITUDES)
