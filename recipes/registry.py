@@ -112,15 +112,15 @@ RECIPES = {
             "singular_peer", "9", ("singular_peer.csv",), 3, "the peers' environment", full=None
         ),
         Recipe(
-            "every_layer", "8", ("every_layer/*",), 600, "model, disk 25 GB", (UNTIL, "--layers"), full=None,
+            "every_layer", "8", ("every_layer/*",), 190, "model, disk 25 GB", (UNTIL, "--layers"), full=None,
             shipped=False,
         ),
         Recipe(
-            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors", "every_layer.csv"), 170,
+            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors", "every_layer.csv"), 40,
             "model, every_layer", (UNTIL, REDUCED), 8, full=None, reduced=SMALL,
         ),
         Recipe(
-            "dashboards", "8", ("dashboards", "dashboards.csv"), 240,
+            "dashboards", "8", ("dashboards", "dashboards.csv"), 50,
             "model, every_layer, 15 GB", (UNTIL,), full=None, shipped=False,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
