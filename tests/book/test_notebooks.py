@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SCREEN = 40
+TABLE = re.compile(r'<table\b[^>]*\bclass="[^"]*\bdataframe\b')
 LEAKS = {
     "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "a path of this machine": re.compile(r"(?<![\w/.])/(home|root|tmp|work|usr|var|opt|Users|content)/\w|[A-Z]:\\\\"),
@@ -80,6 +81,14 @@ def test_every_picture_has_a_text_alternative(path):
             elif any(kind.startswith("image/") for kind in data):
                 alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
                 assert len(alt) > 10, f"cell {number}: set the cell's metadata mystnb.image.alt, found {alt!r}"
+
+
+def test_every_table_has_a_caption_without_numbers(path):
+    for number, cell in enumerate(code_cells(path), 1):
+        if any(TABLE.search("".join(output.get("data", {}).get("text/html", ""))) for output in cell.outputs):
+            caption = cell.metadata.get("table", {}).get("caption", "")
+            assert len(caption) > 10, f"cell {number}: set the cell's metadata table.caption, found {caption!r}"
+            assert not re.search(r"\d", caption), f"cell {number}: a number in {caption!r}"
 
 
 def test_pictures_are_stored_with_a_palette(path):
