@@ -20,7 +20,8 @@ Written before any site but test runs on random dictionaries:
 
 `artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
 `artifacts/dashboards.csv` there is a row for each site; shares are of the features that have a score, with Wilson's 95%
-interval. Where `weights` is shuffled, they are of the half that is not the null.
+interval. Where `weights` is shuffled, they are of the half that is not the null; `own` is the share against the null
+features of the same site alone.
 """
 
 from __future__ import annotations
@@ -229,6 +230,9 @@ def ship() -> None:
     for name in SITES:
         site = described(name)
         rows.append(row(name, "trained", site, site.scores[:, 1], of_one_token(site, list(sets.values()))))
+        if name in TWINS:  # held against its own twin only
+            mine = null_percentile(Names.of(site), every_other(Names.of(described(name, True)), 0))
+            rows[-1]["own"] = int(nameable(mine).sum()) / rows[-1]["scored"]
     for name in TWINS:
         site = described(name, True)
         percentile = held_out(Names.of(site), null())

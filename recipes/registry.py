@@ -121,7 +121,7 @@ RECIPES = {
         ),
         Recipe(
             "dashboards", "8", ("dashboards", "dashboards.csv"), 50,
-            "model, every_layer, 15 GB", (UNTIL,), full=None, shipped=False,
+            "model, every_layer, 15 GB", (UNTIL,), full=None,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
