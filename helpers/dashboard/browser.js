@@ -194,7 +194,7 @@
       const a = parseInt(heat.slice(2 * i, 2 * i + 2), 16);
       const said = a ? node("span", { class: "sr" }, ` ${Math.round(a / 2.55)}%`) : null;
       const own = piece.replace(/^ (?=.)/, ""); // the space before a word is not shaded
-      return [own === piece ? "" : " ", node("span", { class: `t h${level(a)}${i === place ? " peak" : ""}` }, own, said)];
+      return [own === piece ? "" : " ", node("span", { class: `t heat${level(a)}${i === place ? " peak" : ""}` }, own, said)];
     });
     return node("li", {},
       node("span", { class: "left" }, node("span", {}, ...made.slice(0, place).flat())),
@@ -314,7 +314,7 @@
       const flat = traced ? data.sites[traced[0]][i] : [];
       const k = traced ? flat.findIndex((f, j) => j % 2 === 0 && f === traced[1]) : -1;
       const a = k < 0 ? 0 : flat[k + 1];
-      button.className = a ? `t h${level(a * 2.55)}` : "";
+      button.className = a ? `t heat${level(a * 2.55)}` : "";
       button.replaceChildren(data.pieces[i], ...(a ? [node("span", { class: "sr" }, ` ${a}%`)] : []));
     });
     const bar = (a) => {

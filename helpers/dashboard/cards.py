@@ -147,7 +147,7 @@ def _piece(text: str, a: int, peak: bool) -> str:
     """A token with its shade, and the shade in words; the space before a word is not shaded."""
     own = text[1:] if len(text) > 1 and text[0] == " " else text
     said = f'<span class="sr"> {a / 2.55:.0f}%</span>' if a else ""
-    return f'{" " * (own != text)}<span class="t h{level(a)}{" peak" * peak}">{escape(own)}{said}</span>'
+    return f'{" " * (own != text)}<span class="t heat{level(a)}{" peak" * peak}">{escape(own)}{said}</span>'
 
 
 def level(a: int) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import re
 import shutil
 import time
 
@@ -265,7 +266,7 @@ def test_the_theme_of_the_book_wins(visit):
 
 def test_colour_is_never_alone(visit):
     page = visit(card_of(B, 3))
-    shaded = page.locator("#card .t:not(.h0)")
+    shaded = page.locator("#card .t:not(.heat0)")
     assert shaded.count() > 10
     assert page.evaluate(
         "[...document.querySelectorAll('#card .t')].every(t => t.classList.contains('h0') === !t.querySelector('.sr'))"
@@ -281,6 +282,13 @@ def test_a_card_of_a_notebook_and_one_of_the_pages_say_the_same(visit, found, br
     for part in (".name", ".where", ".facts", "h3", "h4", ".lines li", ".sides li > :last-child", "figcaption"):
         assert here.locator(part).all_text_contents() == there.locator(part).all_text_contents() != [], part
     context.close()
+
+
+def test_no_shade_has_the_name_of_a_heading(found):
+    """Themes give ``h1`` to ``h6`` the size of headings: a card in a page of the book would show shaded words so."""
+    classes = set(" ".join(re.findall(r'class="([^"]*)"', feature_card(found, A, 5, VOCAB).html)).split())
+    assert any(name.startswith("heat") for name in classes)
+    assert not {name for name in classes if re.fullmatch(r"h\d", name)}
 
 
 def test_a_card_in_a_notebook_runs_nothing_and_reads_in_light_and_dark(browser, found):
