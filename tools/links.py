@@ -8,6 +8,7 @@ Nothing is fetched: of an address outside only the form is checked.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 LINKS = {"a": "href", "link": "href", "area": "href", "img": "src", "script": "src", "source": "src", "form": "action"}
+BROWSER = 'content="open-threads feature browser"'
 KNOWN = ("http", "https", "mailto", "data")
 
 
@@ -24,8 +26,12 @@ class Page(HTMLParser):
 
     def __init__(self, text: str):
         super().__init__()
-        self.places, self.links = {"", "top"}, []
+        self.places, self.links, self.browses = {"", "top"}, [], BROWSER in text
         self.feed(text)
+
+    def has(self, place: str) -> bool:
+        """Whether there is such a place; the feature browser finds its own: a site's feature, or sentences."""
+        return place in self.places or (self.browses and bool(re.fullmatch(r"sentences(/\d+)?|.+/\d+", place)))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         named = dict(attributes)
@@ -67,7 +73,7 @@ def fault(site: Path, here: Path, link: str, base: str) -> str:
         target /= "index.html"
     if not target.is_relative_to(site) or not target.is_file():
         return "no such file"
-    if target.suffix == ".html" and unquote(parts.fragment) not in page(target).places:
+    if target.suffix == ".html" and not page(target).has(unquote(parts.fragment)):
         return "no such place on that page"
     return ""
 
