@@ -269,7 +269,7 @@ def test_colour_is_never_alone(visit):
     shaded = page.locator("#card .t:not(.heat0)")
     assert shaded.count() > 10
     assert page.evaluate(
-        "[...document.querySelectorAll('#card .t')].every(t => t.classList.contains('h0') === !t.querySelector('.sr'))"
+        "[...document.querySelectorAll('#card .t')].every(t => t.classList.contains('heat0') === !t.querySelector('.sr'))"
     )
 
 
