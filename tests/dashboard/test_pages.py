@@ -133,7 +133,9 @@ def test_all_of_it_goes_by_keyboard(visit):
     page.keyboard.press("/")
     until(page, "document.activeElement.id === 'query'")
     page.keyboard.type("word7")
-    until(page, "/^\\d+ features?$/.test(document.querySelector('#status').textContent)")
+    status = "document.querySelector('#status').textContent"
+    until(page, f"/^\\d+ features?$/.test({status})")
+    until(page, f"parseInt({status}) === features.find('word7', '', 'match').length")  # not of a part of what is typed
     page.keyboard.press("ArrowDown")
     first = page.evaluate("document.activeElement.getAttribute('href')")
     page.keyboard.press("ArrowDown")
@@ -269,7 +271,8 @@ def test_colour_is_never_alone(visit):
     shaded = page.locator("#card .t:not(.heat0)")
     assert shaded.count() > 10
     assert page.evaluate(
-        "[...document.querySelectorAll('#card .t')].every(t => t.classList.contains('heat0') === !t.querySelector('.sr'))"
+        "[...document.querySelectorAll('#card .t')]"
+        ".every(t => t.classList.contains('heat0') === !t.querySelector('.sr'))"
     )
 
 
