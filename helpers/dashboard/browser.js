@@ -449,7 +449,7 @@
     } else if (/^Arrow(Left|Right)$/.test(event.key) && !typing && selected) {
       const at = results.findIndex((entry) => entry.site === selected[0] && entry.id === selected[1]);
       const to = results[at + (event.key === "ArrowRight" ? 1 : -1)];
-      if (to) { event.preventDefault(); location.hash = address(to.site, to.id); }
+      if (to) { event.preventDefault(); selected = [to.site, to.id]; location.hash = address(to.site, to.id); }
     }
   };
 
