@@ -17,7 +17,7 @@ from recipes import dashboards, every_layer
 from recipes.harvest import shuffle
 
 SITES = ("blocks.0.hook_attn_out", "blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out")
-TWINS = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_pre")
+POOLED = SITES[:2]
 D, M = 16, 64
 
 
@@ -50,7 +50,14 @@ def world(small, tmp_path, monkeypatch):
     monkeypatch.setattr(dashboards, "load_tokens", texts.get)
     monkeypatch.setattr(dashboards, "language_model", lambda: lm)
     monkeypatch.setattr(every_layer, "model", lambda shuffled=False: models[shuffled])
-    for name, value in {"SITES": SITES, "TWINS": TWINS, "MEASURED": 5, "ROWS": 32, "SENTENCES": 2}.items():
+    for name, value in {
+        "SITES": SITES,
+        "TWINS": SITES,
+        "POOLED": POOLED,
+        "MEASURED": 5,
+        "ROWS": 32,
+        "SENTENCES": 2,
+    }.items():
         monkeypatch.setattr(dashboards, name, value)
     monkeypatch.setattr(every_layer, "K", 5), monkeypatch.setattr(every_layer, "BATCH", 64)
     for i, site in enumerate(SITES):
@@ -85,21 +92,26 @@ def test_it_goes_on_where_it_was_and_ends_in_pages(world, tmp_path, monkeypatch)
     monkeypatch.setattr(dashboards, "gather", killed)
     with pytest.raises(KeyboardInterrupt):
         dashboards.main([])
-    assert manifest() == {} and len(list((dashboards.folder() / "twins").glob("*.json"))) == len(TWINS)
+    assert manifest() == {} and len(list((dashboards.folder() / "twins").glob("*.json"))) == len(SITES)
     assert not any((dashboards.folder() / "activations").iterdir()), "a twin's activations go once it is trained"
     dashboards.main([])
-    first = [(TWINS[0], True), (TWINS[1], True), (SITES[0], False)]
+    first = [(SITES[0], True), (SITES[1], True), (SITES[0], False)]
     assert gathered == [*first, (SITES[0], False), (SITES[1], False)], "a layer's sites together, the killed one again"
 
     table = pd.read_csv(artifact("dashboards.csv"))
-    assert table.site.tolist() == [*SITES, *TWINS] and table.weights.tolist() == ["trained"] * 3 + ["shuffled"] * 2
-    assert (table.low <= table.nameable).all() and (table.nameable <= table.high).all() and (table.scored > 0).all()
+    assert table.site.tolist() == [*SITES, *SITES] and table.weights.tolist() == ["trained"] * 3 + ["shuffled"] * 3
+    for share in ("nameable", "own"):
+        assert (table[f"{share}_low"] <= table[share]).all() and (table[share] <= table[f"{share}_high"]).all()
+    assert (table.scored > 0).all()
     assert (table.scored[3:] <= M // 2).all() and table.measured[:3].eq(5).all()
     made = manifest()["dashboards"]["made"]
     assert made["tokens"] == {"model": "tokens/eval.npy", "human": "tokens/human.npy"}
     sets = {name: texts[split].numpy() for name, split in dashboards.TOKENS.items()}
     found = Collected.load(artifact("dashboards"), sets)
     assert list(found.sites) == list(SITES) and {*np.unique(found[SITES[0]].similar.site)} >= {0, 1, 2}
+    for site, mine in zip(SITES, table.own, strict=False):
+        rank = found[site].scores[:, 1]
+        assert (rank >= 0.95).sum() / np.isfinite(rank).sum() == pytest.approx(mine, abs=1e-3), "cards: their own null"
     assert found[SITES[1]].sample is None and found[SITES[1]].logits is not None
     words = Words.load(artifact("dashboards") / "words.xz")
     assert words.bytes == Words(lm.tokenizer).bytes
@@ -108,9 +120,9 @@ def test_it_goes_on_where_it_was_and_ends_in_pages(world, tmp_path, monkeypatch)
 
 def test_a_dictionary_that_is_not_there_is_asked_for_by_name(world):
     with pytest.raises(
-        FileNotFoundError, match="dictionary of blocks.0.hook_mlp_out .* run python -m recipes every_la"
+        FileNotFoundError, match="dictionary of blocks.0.hook_attn_out .* run python -m recipes every_la"
     ):
-        dashboards.gather("blocks.0.hook_mlp_out", shuffled=True)
+        dashboards.gather("blocks.0.hook_attn_out", shuffled=True)
 
 
 def test_half_of_a_twin_is_judged_by_the_other_half():
