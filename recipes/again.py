@@ -1,4 +1,7 @@
-"""The small version of :mod:`recipes.coverage`: a layer's three dictionaries made again, each put in alone."""
+"""One layer's three dictionaries made again, from other seeds, each put in alone: what a seed changes.
+
+:mod:`recipes.coverage` ships five seeds of them, and its small version makes one more, to be held against these.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,46 @@ from helpers.lm import load_tokens
 from helpers.runs import cache_dir, progress
 
 from . import every_layer
-from .coverage import CHUNK, SEQUENCES, Chunk, Run, rows
-from .dashboards import climb
-from .every_layer import KINDS, fitted, sites, write
+from .every_layer import KINDS, climb_to_files, fitted, sites
 from .harvest import ROWS
+from .replacing import CHUNK, SEQUENCES, Chunk, Run
+
+LAYER, SEEDS, NEW = 0, (0, 2, 3, 4, 5), 1
 
 
-@torch.inference_mode()
-def activations(home: Path, layer: int) -> dict[str, list[Path]]:
-    """The files of the training tokens' activations at a layer's sites, made if missing."""
+def home() -> Path:
+    return cache_dir() / "coverage-again-1"
+
+
+def place(site: str, seed: int) -> Path:
+    return home() / str(seed) / site
+
+
+def activations() -> dict[str, list[Path]]:
+    """The files of the training tokens' activations at the layer's sites, made if missing."""
     tokens = load_tokens("train").split(ROWS)
-    paths = {site: [home / "activations" / site / f"{i:04d}.npy" for i in range(len(tokens))] for site in sites(layer)}
+    paths = {
+        site: [home() / "activations" / site / f"{i:04d}.npy" for i in range(len(tokens))] for site in sites(LAYER)
+    }
     for i, part in enumerate(progress(tokens, desc="harvesting")):
         if not all(files[i].exists() for files in paths.values()):
-            seen = [climb(every_layer.model(), some, list(paths)) for some in part.split(32)]
-            for site, files in paths.items():
-                write(files[i], torch.cat([x[site] for x in seen]))
+            climb_to_files(every_layer.model(), part, {site: files[i] for site, files in paths.items()})
     return paths
 
 
-def again(layer: int = 0, seed: int = 1) -> pd.DataFrame:
-    """The layer's dictionaries from another seed, each put in alone: a row each, as in the table."""
-    home, tried = cache_dir() / "coverage-again-1", [Run((kind,), layer, layer) for kind in KINDS]
-    for site, files in activations(home, layer).items():
-        fitted(home / site, files, seed)
+def again(seeds: tuple[int, ...] = (NEW,)) -> pd.DataFrame:
+    """What each dictionary of each seed loses alone: columns site, seed, and nats, the mean over the model's text."""
+    for seed in progress([s for s in seeds if not all(place(site, s).exists() for site in sites(LAYER))], desc="seeds"):
+        for site, files in activations().items():
+            fitted(place(site, seed), files, seed)
+    rows = []
     with torch.inference_mode():
-        chunks = [Chunk(part, home.joinpath) for part in load_tokens("eval")[: SEQUENCES["eval"]].split(CHUNK)]
-        found = {run.name: torch.cat([c.figures(c.replaced(run)) for c in chunks], dim=1) for run in tried}
-        found["clean"] = torch.cat([c.figures(c.logits) for c in chunks], dim=1)
-    return pd.DataFrame(rows("eval", found, layer + 1))
+        for seed in seeds:
+            chunks = [
+                Chunk(part, lambda site, seed=seed: place(site, seed))
+                for part in load_tokens("eval")[: SEQUENCES["eval"]].split(CHUNK)
+            ]
+            for site, kind in zip(sites(LAYER), KINDS, strict=True):
+                lost = [c.figures(c.replaced(Run((kind,), LAYER, LAYER)))[0] - c.figures(c.logits)[0] for c in chunks]
+                rows.append({"site": site, "seed": seed, "nats": torch.cat(lost).mean().item()})
+    return pd.DataFrame(rows)

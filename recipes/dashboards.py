@@ -64,7 +64,7 @@ from helpers.sae import load
 
 from . import every_layer
 from .command import options
-from .every_layer import KINDS, one_layer
+from .every_layer import KINDS, climb, climb_to_files
 from .harvest import KIND, MODEL, ROWS
 from .sharing import Unit, working
 
@@ -101,24 +101,10 @@ def shards(site: str) -> list[Path]:
     return [folder() / "activations" / site / f"{i:04d}.npy" for i in range(-(-len(load_tokens("train")) // ROWS))]
 
 
-@torch.inference_mode()
-def climb(whole, tokens: Tensor, sites: Sequence[str]) -> dict[str, Tensor]:
-    """Activations ``(n, ctx, d_model)`` at ``sites``, from one run through the layers up to the last of them."""
-    residual, seen = whole.model.embed_tokens(tokens), {}
-    for layer in range(1 + max(int(site.split(".")[1]) for site in sites)):
-        made = {KINDS[0]: residual, **one_layer(whole, layer, residual)}
-        seen |= {site: made[kind] for kind in KINDS if (site := f"blocks.{layer}.{kind}") in sites}
-        residual = made["next"]
-    return seen
-
-
 def harvest(i: int) -> None:
     """One shard of the activations of all twins that are not trained yet; the last twin's is written last."""
     paths = {site: shards(site)[i] for site in TWINS if not dictionary(site, True).exists()}
-    part = load_tokens("train")[i * ROWS : (i + 1) * ROWS]
-    parts = [climb(every_layer.model(shuffled=True), rows, list(paths)) for rows in part.split(32)]
-    for site, path in paths.items():
-        every_layer.write(path, torch.cat([seen[site] for seen in parts]))
+    climb_to_files(every_layer.model(shuffled=True), load_tokens("train").split(ROWS)[i], paths)
 
 
 def fit(site: str) -> None:

@@ -73,6 +73,24 @@ def one_layer(whole, layer: int, residual: Tensor) -> dict[str, Tensor]:
     return seen | {"next": out[0] if isinstance(out, tuple) else out}
 
 
+@torch.inference_mode()
+def climb(whole, tokens: Tensor, sites: Sequence[str]) -> dict[str, Tensor]:
+    """Activations ``(n, ctx, d_model)`` at ``sites``, from one run through the layers up to the last of them."""
+    residual, seen = whole.model.embed_tokens(tokens), {}
+    for layer in range(1 + max(int(site.split(".")[1]) for site in sites)):
+        made = {KINDS[0]: residual, **one_layer(whole, layer, residual)}
+        seen |= {site: made[kind] for kind in KINDS if (site := f"blocks.{layer}.{kind}") in sites}
+        residual = made["next"]
+    return seen
+
+
+def climb_to_files(whole, tokens: Tensor, paths: dict[str, Path]) -> None:
+    """The activations of ``tokens (n_seq, ctx)`` at the sites that are the keys of ``paths``, a file each, in order."""
+    parts = [climb(whole, rows, list(paths)) for rows in tokens.split(32)]
+    for site, path in paths.items():
+        write(path, torch.cat([seen[site] for seen in parts]))
+
+
 def shards(layer: int, kind: str) -> list[Path]:
     """Files ``(n_seq, ctx, d_model)`` of one site: bfloat16 as int16, position 0 included."""
     n = -(-len(load_tokens("train")) // ROWS)
