@@ -116,12 +116,13 @@ RECIPES = {
             shipped=False,
         ),
         Recipe(
-            "coverage", "8", ("coverage.csv", "coverage_sequences.safetensors", "every_layer.csv"), 40,
-            "model, every_layer", (UNTIL, REDUCED), 8, full=None, reduced=SMALL,
+            "coverage", "8",
+            ("coverage.csv", "coverage_sequences.safetensors", "coverage_routes.csv", "coverage_seeds.csv",
+             "every_layer.csv"), 85, "model, every_layer, disk 7 GB", (UNTIL, REDUCED), 8, full=None, reduced=SMALL,
         ),
         Recipe(
-            "dashboards", "8", ("dashboards", "dashboards.csv"), 50,
-            "model, every_layer, 15 GB", (UNTIL,), full=None,
+            "dashboards", "8", ("dashboards", "dashboards.csv"), 120,
+            "model, every_layer, disk 45 GB", (UNTIL,), full=None,
         ),
         Recipe("compare", "all", (), 0.1, "what the reduced recipes made", reduced_minutes=0.1, full=None, reduced=()),
     )
