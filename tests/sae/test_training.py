@@ -58,7 +58,7 @@ def one_thread():
 
 def test_a_run_killed_three_times_ends_at_the_same_weights(tmp_path, one_thread):
     spawner = multiprocessing.get_context("forkserver")
-    spawner.set_forkserver_preload(["helpers.training"])
+    spawner.set_forkserver_preload(["helpers.sae.training"])
     moments = random.Random(time.time_ns())
     path, reached = tmp_path / "killed" / "run.safetensors", []
     for step in (40, 100, 160):
