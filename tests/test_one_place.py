@@ -5,17 +5,15 @@ run where :func:`helpers.lm.load_lm` finds a card. Of a chapter only the cells t
 these need; of its explorers the first picture is drawn.
 """
 
-import ast
 import re
-import symtable
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
-import nbformat
 import pytest
 import torch
 from card import CARD, Card
+from cells import CELLS, given_and_taken
 from models import write_folder, write_gguf
 from samples import seeded, shaken
 
@@ -26,8 +24,6 @@ from helpers.lm import activations, load_lm, load_tokens, spliced_loss
 from helpers.sae import SparseFeatures, build, feature_recovery, fvu, train
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTERS = {path: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
-CELLS = {path: [c.source for c in book.cells if c.cell_type == "code"] for path, book in CHAPTERS.items()}
 LIVE = [path for path, cells in CELLS.items() if any("load_lm()" in cell for cell in cells)]
 PRINTED = {
     text.split("\n")[0]: text
@@ -35,24 +31,6 @@ PRINTED = {
     for text in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
     if "load_lm" in text
 }
-
-
-def given_and_taken(cell: str) -> tuple[set[str], set[str]]:
-    """The names that a cell leaves to others, and those that it takes from them."""
-    made, taken = set(), set()
-    for statement in ast.parse(cell).body:
-        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-        inner, todo = set(), list(table.get_children())
-        while todo:
-            one = todo.pop()
-            todo += one.get_children()
-            inner |= {s.get_name() for s in one.get_symbols() if s.is_global()}
-        here = table.get_symbols()
-        stored = {s.get_name() for s in here if s.is_assigned() or s.is_imported() or s.is_namespace()}
-        own = stored if isinstance(statement, ast.For | ast.With | ast.FunctionDef) else set()
-        taken |= ({s.get_name() for s in here if s.is_referenced()} | inner) - made - own
-        made |= stored
-    return made, taken
 
 
 def live(cells: list[str]) -> list[int]:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import folds
 import nbformat
 from nbclient import NotebookClient
 
@@ -29,7 +30,7 @@ COLOURS = 48  # of a picture: enough for lines, text and ten shades
 
 
 def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove widget state, timings and the machine's Python version; number the cells' ids; make pictures small."""
+    """Remove widget state, timings and the machine's Python version; number ids; fold code; make pictures small."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
@@ -41,7 +42,7 @@ def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 output.data["image/png"] = base64.b64encode(small).decode()
             if "image/svg+xml" in output.get("data", {}):
                 output.data["image/svg+xml"] = slim(output.data["image/svg+xml"])
-    return notebook
+    return folds.fold(notebook)
 
 
 def execute(path: Path, timeout: int = 600) -> None:

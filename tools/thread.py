@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "book" / "_ext"), str(ROOT / "tools")]
 
 import chapters  # noqa: E402
+import folds  # noqa: E402
 import setup_cell  # noqa: E402
 
 QUESTION = "What exactly is asked, in one sentence that ends in a question mark?"
@@ -94,7 +95,7 @@ def begin(title: str, question: str = QUESTION) -> Path:
 
     notebook = nbformat.v4.new_notebook(cells=cells(filled((ROOT / "tools" / "thread.txt").read_text("utf-8"))))
     path = ROOT / "notebooks" / f"{stem}.ipynb"
-    nbformat.write(notebook, path)
+    nbformat.write(folds.fold(notebook), path)
     line = {"number": n, "notebook": stem, "title": title, "question": question}
     line |= {"held_against": "the same with shuffled columns", "second_model": "none", "seeds": 0, "seeds_in": "text"}
     with open(ROOT / "book" / "threads.yml", "a", encoding="utf-8") as file:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ..checks import finite, one_of, reals
+from ..checks import finite, one_of, reals, whole
 
 POINTS = 33
 
@@ -45,10 +45,7 @@ def share_closed(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], arm: str, 
 
 def curves_of(table: pd.DataFrame, arms, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """One curve per arm from the rows of one site and seed."""
-    lacks = {"architecture", "l0", y} - set(getattr(table, "columns", ()))
-    if not isinstance(table, pd.DataFrame) or lacks:
-        seen = f"lacks {', '.join(sorted(map(repr, lacks)))}" if isinstance(table, pd.DataFrame) else f"is {table!r}"
-        raise ValueError(f"table {seen}; expected the columns architecture, l0 and y={y!r}")
+    table = _columns(table, ("architecture", "l0", y), f"architecture, l0 and y={y!r}")
     out = {}
     for arm in arms:
         rows = table[table.architecture == arm].sort_values("l0")
@@ -56,6 +53,17 @@ def curves_of(table: pd.DataFrame, arms, y: str) -> dict[str, tuple[np.ndarray, 
             raise ValueError(f"arm {arm!r} has {len(rows)} runs here; a frontier needs two or more")
         out[arm] = (rows.l0.to_numpy(), rows[y].to_numpy())
     return out
+
+
+def _columns(table, columns: tuple, wanted: str = "") -> pd.DataFrame:
+    """``table``, if it is one and has the ``columns``."""
+    wanted = wanted or ", ".join(columns)
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"table is {table!r}; expected a DataFrame with the columns {wanted}")
+    lacks = [repr(name) for name in columns if name not in table.columns]
+    if lacks:
+        raise ValueError(f"table lacks {', '.join(lacks)}; expected the columns {wanted}")
+    return table
 
 
 def _read(curves) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -110,12 +118,23 @@ def bootstrap_share(
     Sequences and seeds are resampled together: arms keep their pairing on both. ``losses[run]`` is
     ``(split, 3, sequences)``: clean, spliced, zero-ablated. Only seeds with all runs of the three arms count.
     Sparsity is that of the text judged: column ``l0`` for split 0, ``l0_human`` for split 1.
+
+    Raises ``ValueError`` for a table without the columns or the arms, and for runs whose losses are missing, of another
+    shape or not finite.
     """
-    arms, rng, column = (base, arm, best), np.random.default_rng(seed), ("l0", "l0_human")[split]
-    rows = table[(table.site == site) & table.architecture.isin(arms)]
+    arms, column = (base, arm, best), ("l0", "l0_human")[one_of("split", split, (0, 1))]
+    n, rng = whole("n", n, 1), np.random.default_rng(whole("seed", seed))
+    table = _columns(table, ("architecture", "site", "seed", "level", column))
+    rows = table[(table.site == one_of("site", site, table.site.unique())) & table.architecture.isin(arms)]
+    for name in arms:
+        one_of("arm", name, rows.architecture.unique())
     full = rows.groupby("seed").size()
     seeds = full[full == full.max()].index.to_numpy()
-    n_seq = next(iter(losses.values())).shape[-1]
+    losses = {key: _losses(losses, key, split) for key in _keys(rows[rows.seed.isin(seeds)])}
+    counts = {part.shape[1] for part in losses.values()}
+    if len(counts) > 1:
+        raise ValueError(f"losses are of {sorted(counts)} sequences; expected equally many in every run")
+    n_seq = counts.pop()
     weights = np.vstack([np.ones(n_seq), rng.multinomial(n_seq, np.full(n_seq, 1 / n_seq), n)])
     gains = np.empty((2, len(seeds), n + 1))
     for i, s in enumerate(seeds):
@@ -124,10 +143,27 @@ def bootstrap_share(
             part = rows[(rows.seed == s) & (rows.architecture == name)].sort_values("l0")
             if len(part) < 2:
                 raise ValueError(f"arm {name!r} has {len(part)} runs at site={site!r}, seed {s}; a frontier needs two")
-            runs = np.stack([losses[f"{name}/{site}/{s}/{level}"][split] for level in part.level])
+            runs = np.stack([losses[key] for key in _keys(part)])
             clean, spliced, zero = np.einsum("rks,ns->knr", runs, weights)
             curves[name] = (part[column].to_numpy(), (zero - spliced) / (zero - clean))
         gains[0, i], gains[1, i] = mean_gain(curves, arm, base), mean_gain(curves, best, base)
     picks = rng.integers(0, len(seeds), (n, len(seeds)))
     drawn = np.stack([gains[:, picks[j], j + 1].sum(1) for j in range(n)])
     return float(gains[0, :, 0].sum() / gains[1, :, 0].sum()), drawn[:, 0] / drawn[:, 1]
+
+
+def _keys(rows: pd.DataFrame) -> list[str]:
+    """Names of runs among the losses."""
+    each = zip(rows.architecture, rows.site, rows.seed, rows.level, strict=True)
+    return ["/".join(map(str, run)) for run in each]
+
+
+def _losses(losses, key: str, split: int) -> np.ndarray:
+    """One run's losses on a split, ``(3, sequences)``: clean, spliced, zero-ablated."""
+    if not isinstance(losses, Mapping) or key not in losses:
+        seen = f"lacks {key!r}" if isinstance(losses, Mapping) else f"is a {type(losses).__name__}"
+        raise ValueError(f"losses {seen}; expected arrays (split, 3, sequences) by 'architecture/site/seed/level'")
+    found = reals(f"losses[{key!r}]", losses[key])
+    if found.ndim != 3 or found.shape[1] != 3 or len(found) <= split or not found.size or not np.isfinite(found).all():
+        raise ValueError(f"losses[{key!r}] has shape {found.shape}; expected finite (split, 3, sequences)")
+    return found[split]

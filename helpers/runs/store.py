@@ -150,6 +150,12 @@ def _home(name: str) -> Path:
     return artifacts_dir() / "reduced" if name.startswith("reduced/") else artifacts_dir()
 
 
+def _inside(name: str) -> bool:
+    """Whether a path stays inside its folder, and is none of the manifest's own."""
+    parts, own = Path(name).parts, ("manifest.json", ".manifest.lock")
+    return not Path(name).is_absolute() and ".." not in parts and parts[-1] not in own and "\0" not in name
+
+
 def artifact(name: str) -> Path:
     """Path of the artifact ``name`` (a file or a folder), after checking every hash.
 
@@ -204,8 +210,14 @@ def save_artifact(name: str, write: Callable[[Path], object], **made) -> Path:
     ...     artifact("one.txt").read_text(), sorted(manifest()["one.txt"]["made"])
     ('1', ['at', 'on', 'recipe', 'seconds', 'seed'])
     """
-    if not isinstance(name, str) or not name or name.startswith("/") or ".." in Path(name).parts:
+    if not isinstance(name, str) or name in (".", "reduced") or Path(name).as_posix() != name or not _inside(name):
         raise ValueError(f"name={name!r}: expected a relative path inside artifacts/")
+    if not callable(write):
+        raise ValueError(f"write={write!r}; expected a function of the path to write to")
+    try:
+        json.dumps(made)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"made={made!r}: {error}; expected JSON values") from error
     base, home = artifacts_dir(), _home(name)
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".manifest.lock"):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..checks import finite, whole
 from .bars import progress
 from .store import atomic, cache_dir
 
@@ -62,7 +63,11 @@ def sweep(
     >>> len(table), table.seed.tolist()
     (2, [0, 1])
     """
+    if isinstance(grid, str | dict) or not isinstance(grid, Iterable):
+        raise ValueError(f"grid={grid!r}; expected several points, each a dict")
     grid = list(grid)
+    processes = os.cpu_count() if processes is None else whole("processes", processes, 1)
+    deadline = None if deadline is None else finite("deadline", deadline)
     keys = [key_of(fn, point) for point in grid]
     if not grid:
         raise ValueError("grid is empty; expected at least one point")
@@ -73,12 +78,22 @@ def sweep(
     left = [(point, path) for point, path in left if not path.exists()]
     jobs = [(fn, point, path, deadline) for point, path in left]
     run = spread(_task, jobs, scheduler) if scheduler else _locally(jobs, processes)
-    for path, result in progress(run, total=len(left), desc=fn.__name__):
-        if result is not None:
+    for path, results in progress(run, total=len(left), desc=fn.__name__):
+        for text in [_measures(fn, result) for result in results]:
             with atomic(path) as scratch:
-                scratch.write_text(json.dumps(result))
+                scratch.write_text(text)
     files = [(point, folder / f"{key}.json") for point, key in zip(grid, keys, strict=True)]
     return pd.DataFrame([{**point, **json.loads(file.read_text())} for point, file in files if file.exists()])
+
+
+def _measures(fn: Callable, result) -> str:
+    """What is kept of a finished point."""
+    if not isinstance(result, dict):
+        raise ValueError(f"fn={fn.__qualname__} returned {result!r}; expected a dict of measures")
+    try:
+        return json.dumps(result)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"fn={fn.__qualname__} returned {result!r}: {error}; expected JSON values") from error
 
 
 def key_of(fn: Callable, point: dict) -> str:
@@ -88,11 +103,11 @@ def key_of(fn: Callable, point: dict) -> str:
     >>> key_of(sweep, {"seed": 0}) == key_of(sweep, {"seed": 1})
     False
     """
-    if not callable(fn) or not isinstance(point, dict):
+    if not callable(fn) or not isinstance(point, dict) or not all(isinstance(name, str) for name in point):
         raise ValueError(f"fn={fn!r}, point={point!r}; expected a function, and a dict of its arguments")
     try:
         text = json.dumps([fn.__module__, fn.__qualname__, point], sort_keys=True)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"point={point!r}: {error}; expected JSON values, by names") from error
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -109,7 +124,7 @@ def default_folder(fn: Callable) -> Path:
 
 
 def _locally(jobs, processes):
-    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn"), _end_with_parent) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
         futures = [pool.submit(_alone, _task, *job) for job in jobs]
         try:
             yield from (future.result() for future in as_completed(futures))
@@ -132,16 +147,30 @@ def spread(fn: Callable, jobs: Iterable[tuple], scheduler: str, shared: tuple = 
 
     What is ``shared`` goes to each worker once, again if it was lost. Jobs and results are pickled.
     """
+    if not callable(fn) or not isinstance(scheduler, str) or not scheduler:
+        raise ValueError(f"fn={fn!r}, scheduler={scheduler!r}; expected a function, and an address such as tcp://…")
+    if not isinstance(jobs, Iterable) or not isinstance(shared, tuple):
+        raise ValueError(f"jobs={jobs!r}, shared={shared!r}; expected several tuples of arguments, and one")
+    return _spread(fn, jobs, scheduler, shared)
+
+
+def _spread(fn, jobs, scheduler, shared):
     from distributed import Client
     from distributed import as_completed as completed
 
     with Client(scheduler) as client:
         there = [client.submit(_same, value, pure=False, retries=3) for value in shared]
-        futures = [client.submit(_alone, fn, *there, *job, pure=False, retries=3) for job in jobs]
+        futures = [client.submit(_alone, fn, *there, *_job(job), pure=False, retries=3) for job in jobs]
         left = completed(futures, with_results=True)
         del futures  # a result that was given away can go
         for _, result in left:
             yield result
+
+
+def _job(job) -> tuple:
+    if not isinstance(job, tuple):
+        raise ValueError(f"jobs hold {job!r}; expected tuples of arguments")
+    return job
 
 
 def _same(value):
@@ -158,6 +187,7 @@ def _alone(fn, *arguments):
 
 
 def _task(fn, point, path, deadline):
+    """A point's file and its one result, or none after the deadline."""
     if deadline is not None and time.time() > deadline:
-        return path, None
-    return path, fn(**point)
+        return path, []
+    return path, [fn(**point)]

@@ -15,6 +15,7 @@ test holds them to it.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -116,6 +117,8 @@ class Active:
     """Codes at the support of one batch only. ``pre`` is ``(nnz,)``; ``where`` says of which rows and features."""
 
     def __init__(self, sae: nn.Module, x: Tensor, known: Encoded | None = None, flat: Tensor | None = None):
+        if _wanted(x):
+            raise ValueError("x requires grad, which ends at the active codes; expected x.detach(), or view=Dense")
         self.sae, self.x, self.known = sae, x, known or encoded(sae, x)
         self.batch, self.d_sae, self.full = x.shape[0], sae.W_dec.shape[0], self.known.full
         self.where = entries.Support(sae.active(self.full) if flat is None else flat, self.batch, self.d_sae)
@@ -184,13 +187,14 @@ def densest(device: str, d_sae: int, kernels: bool) -> float:
 def fastest(sae: nn.Module, x: Tensor) -> Dense | Active:
     """The view that training uses: :class:`Active` once codes are sparse, before that a dense one.
 
-    On a graphics card always a dense one where ``k`` asks for so many, or where a batch has more pre-activations than
-    torch counts there (2³¹).
+    Always a dense one where ``x`` wants a gradient. On a graphics card also where ``k`` asks for so many, or where a
+    batch has more pre-activations than torch counts there (2³¹).
     """
     run = entries.kernels(x.device) is not None
     most = densest(x.device.type, sae.d_sae, run)
     low = x.dtype == torch.float32 and bf16_is_fast(x.device) and sae.d_sae >= FEW
-    if not most or (run and (sae.hyper.get("k", 0) > most * sae.d_sae or len(x) * sae.d_sae >= 2**31)):
+    many = run and (sae.hyper.get("k", 0) > most * sae.d_sae or len(x) * sae.d_sae >= 2**31)
+    if not most or many or _wanted(x):
         return (Mixed if low else Dense)(sae, x)
     known = encoded(sae, x)
     flat = sae.active(known.full)
@@ -199,9 +203,34 @@ def fastest(sae: nn.Module, x: Tensor) -> Dense | Active:
     return Mixed(sae, x, known if run else None) if low else Dense(sae, x)
 
 
+def _wanted(x: Tensor) -> bool:
+    """Whether somebody asks for the gradient of the batch itself."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
 def _strongest(full: Tensor, k: int, among: Tensor) -> Tensor:
     """Mask ``(batch, d_sae)`` of the ``k`` largest of each row among the features of a mask ``(d_sae,)``."""
     return largest(full.masked_fill(~among, -torch.inf), min(k, int(among.sum()))) & among
+
+
+def _told(backward):
+    """A backward of active codes whose failure says where it was, and what to do."""
+
+    @functools.wraps(backward)
+    def run(ctx, grad):
+        where = ctx.where
+        try:
+            if torch.is_grad_enabled():
+                raise RuntimeError("create_graph=True, and these gradients are differentiable once only")
+            return backward(ctx, grad)
+        except RuntimeError as error:
+            seen = f"{len(where.flat)} active codes of ({where.batch}, {where.d_sae})"
+            raise RuntimeError(
+                f"the backward of {seen} failed: {error}. Change no weights between losses and backward; where memory "
+                "ran out take a smaller batch; view=Dense gives the same gradients, to any order."
+            ) from error
+
+    return run
 
 
 class _Product(torch.autograd.Function):
@@ -229,6 +258,7 @@ class _Encode(torch.autograd.Function):
         return full.view(-1)[where.flat].to(W_enc.dtype)
 
     @staticmethod
+    @_told
     def backward(ctx, grad):
         (rows, W_enc), where = ctx.saved_tensors, ctx.where
         d_b_enc = where.total(grad)
@@ -245,6 +275,7 @@ class _Decode(torch.autograd.Function):
         return where.per_row(values, rows)
 
     @staticmethod
+    @_told
     def backward(ctx, grad):
         values, rows = ctx.saved_tensors
         where, grad = ctx.where, grad.to(rows.dtype).contiguous()
@@ -262,5 +293,6 @@ class _At(torch.autograd.Function):
         return parameter.index_select(0, where.cols)
 
     @staticmethod
+    @_told
     def backward(ctx, grad):
         return ctx.where.total(grad), None

@@ -119,7 +119,7 @@ def train(
             group["lr"] = lr * rise_and_fall(step, steps, warmup, decay)
         if step in revive_at:
             revive(sae, x, 100 * len(x), optimiser, trainable, generator)
-        terms = sae.losses(x, view, generator)
+        terms = sae.losses(x.detach() if isinstance(x, Tensor) else x, view, generator)
         if "sparsity" in terms:
             terms["sparsity"] = terms["sparsity"] * rise(step, steps, sparsity_warmup)
         optimiser.zero_grad(set_to_none=True)

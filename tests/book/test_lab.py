@@ -1,4 +1,4 @@
-"""A chapter as a tinkerer opens it: in a real JupyterLab, nothing run, its Markdown reads as text."""
+"""A chapter as a tinkerer opens it: in a real JupyterLab, nothing run, its Markdown reads as text; code is folded."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 import chapters
+import folds
 import nbformat
 import pytest
 
@@ -81,4 +82,11 @@ def test_a_chapter_reads_well_in_jupyterlab(lab, browser, thread):
     assert re.sub(r"[`*]", "", chapters.chapter(thread.path).plain) in told
     drawn = page.locator(".jp-Notebook .jp-OutputArea-output img, .jp-Notebook .jp-OutputArea-output svg")
     assert drawn.count() >= 3
+    shut = page.locator(".jp-Notebook .jp-CodeCell").evaluate_all(
+        """cells => cells.map(cell => {
+            const editor = cell.querySelector(".jp-InputArea-editor");
+            return !editor?.getClientRects().length && !!cell.querySelector(".jp-InputPlaceholder");
+        })"""
+    )
+    assert shut == [folds.folded(cell) for cell in notebook.cells if cell.cell_type == "code"]
     page.close()

@@ -114,6 +114,13 @@ def test_a_tinkerer_is_told_what_to_change_and_what_broke(path):
     assert not any(re.search(r"^\s*assert ", source, re.MULTILINE) for source in cells[:begin])  # use() explains them
 
 
+def test_code_is_folded_wherever_the_site_folds_it_but_for_what_a_reader_changes(path):
+    for number, cell in enumerate(code_cells(path), 1):
+        fold = "hide-input" in cell.metadata.get("tags", []) and not re.search(r"#.*your turn", cell.source)
+        seen = cell.metadata.get("cellView"), cell.metadata.get("jupyter", {}).get("source_hidden")
+        assert seen == (("form", True) if fold else (None, None)), f"cell {number}: run `python tools/folds.py`"
+
+
 def test_no_volatile_metadata_is_kept(path):
     notebook = nbformat.read(path, as_version=4)
     assert "widgets" not in notebook.metadata, "widget state"

@@ -1,10 +1,12 @@
 """Holding only the active codes gives the same terms and the same gradients as holding all of them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from samples import gradients, inputs, seeded, shaken
 
-from helpers.sae import ARCHITECTURES, Active, Dense, Mixed, build, codes, fastest
+from helpers.sae import ARCHITECTURES, Active, Dense, Mixed, build, codes, entries, fastest
 
 EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
 CASES = {
@@ -85,6 +87,101 @@ def test_the_fastest_view_is_active_once_codes_are_sparse():
     z = fastest(sae, x)
     assert isinstance(z, Active) and 0 < z.density <= codes.MAX_DENSITY
     assert type(fastest(build("standard", 16, 64, generator=seeded()), x)) is Dense
+
+
+GUISES = {
+    "not contiguous": lambda p: p.data.T.contiguous().T,
+    "every other": lambda p: torch.stack([p.data, p.data], -1)[..., 0],
+}
+
+
+@EVERY
+@pytest.mark.parametrize("guise", GUISES)
+def test_gradients_do_not_hang_on_how_weights_lie(name, guise):
+    one, other = (shaken(name).train() for _ in range(2))
+    for key in ("W_enc", "W_dec"):
+        parameter = other.get_parameter(key)
+        parameter.data = GUISES[guise](parameter)
+    grads, grads_other = (gradients(sae, sum(sae.losses(inputs(), Active).values())) for sae in (one, other))
+    for key in grads:
+        torch.testing.assert_close(grads_other[key], grads[key], rtol=1e-10, atol=1e-10)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_the_backward_takes_any_weights(name, dtype, value):
+    """Zeros, and what a run that went astray leaves: gradients come, and whoever reads them decides."""
+    for key in ("W_enc", "b_enc", "W_dec", "b_dec"):
+        sae = shaken(name, dtype=dtype).train()
+        sae.get_parameter(key).data[:3] = value
+        sum(sae.losses(inputs(dtype=dtype), Active, seeded()).values()).backward()
+        found = {key: p.grad for key, p in sae.named_parameters() if p.requires_grad}
+        assert all(grad.shape == sae.get_parameter(key).shape for key, grad in found.items()) and len(found) >= 2
+        assert value or all(grad.isfinite().all() for grad in found.values())
+
+
+@EVERY
+def test_frozen_weights_get_no_gradient_and_the_others_theirs(name):
+    whole = gradients(sae := shaken(name).train(), sum(sae.losses(inputs(), Active).values()))
+    for free in whole:
+        sae = shaken(name).train()
+        for key, parameter in sae.named_parameters():
+            parameter.requires_grad_(key == free)
+        sum(sae.losses(inputs(), Active).values()).backward()
+        torch.testing.assert_close(sae.get_parameter(free).grad, whole[free], rtol=1e-10, atol=1e-10)
+        assert [key for key, parameter in sae.named_parameters() if parameter.grad is not None] == [free]
+
+
+def test_several_threads_get_what_one_gets():
+    x = inputs(64, 32, torch.float32)
+    one = gradients(sae := shaken("topk", 32, 256, torch.float32).train(), sum(sae.losses(x, Active).values()))
+
+    def again(_):
+        sae = shaken("topk", 32, 256, torch.float32).train()
+        return gradients(sae, sum(sae.losses(x, Active).values()))
+
+    with ThreadPoolExecutor(4) as pool:
+        for other in pool.map(again, range(8)):
+            assert all(torch.equal(other[key], one[key]) for key in one)
+
+
+def test_the_gradient_of_the_batch_comes_from_a_dense_view_or_is_refused():
+    sae, x = build("standard", 16, 1024, generator=seeded(), sparsity=1.0), inputs(64, 16, torch.float32)
+    with torch.no_grad():
+        sae.b_enc -= 2.0
+    assert isinstance(fastest(sae, x), Active)
+    wanted = x.clone().requires_grad_()
+    with pytest.raises(ValueError, match=r"x requires grad.*x\.detach\(\), or view=Dense"):
+        sae.losses(wanted, Active)
+    (dense,) = torch.autograd.grad(sum(sae.losses(wanted, Dense).values()), wanted)
+    (fast,) = torch.autograd.grad(sum(sae.losses(wanted, fastest).values()), wanted)
+    assert torch.cosine_similarity(fast.flatten(), dense.flatten(), dim=0) > 0.99
+    with torch.no_grad():
+        assert isinstance(fastest(sae, wanted), Active)
+
+
+def test_a_backward_that_fails_says_where_and_what_to_do(monkeypatch):
+    def losses():
+        sae = shaken("standard").train()
+        return sae, sum(sae.losses(inputs(), Active).values())
+
+    said = r"the backward of \d+ active codes of \(24, 32\) failed: {}.*take a smaller batch; view=Dense"
+    sae, loss = losses()
+    sae.project()
+    with pytest.raises(RuntimeError, match=said.format("one of the variables.*Change no weights")):
+        loss.backward()
+    sae, loss = losses()
+    with pytest.raises(RuntimeError, match=said.format("create_graph=True")):
+        torch.autograd.grad(loss, sae.W_dec, create_graph=True)
+
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    sae, loss = losses()
+    monkeypatch.setattr(entries.Support, "per_feature", full)
+    with pytest.raises(RuntimeError, match=said.format("DefaultCPUAllocator")):
+        loss.backward()
 
 
 def test_sparse_views_leave_no_big_array_behind():

@@ -1,0 +1,127 @@
+"""A share of a gain from losses in whatever guise they come: what plain numpy gives, or an error that names them."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_properties import answer, quick
+
+from helpers.evidence import bootstrap_share
+
+ARMS = {"standard": 0.0, "expanded": 0.1, "gated": 0.2}
+GUISES = {
+    "array": lambda x: x,
+    "list": lambda x: x.tolist(),
+    "float32": lambda x: x.astype(np.float32),
+    "half": lambda x: x.astype(np.float16),
+    "tensor": torch.from_numpy,
+    "half tensor": lambda x: torch.from_numpy(x).half(),
+    "grad": lambda x: torch.from_numpy(x).requires_grad_(),
+    "view of grad": lambda x: torch.stack([torch.from_numpy(x)] * 2).requires_grad_()[1],
+    "strided": lambda x: np.stack([x, x + 1], -1)[..., 0],
+    "backwards": lambda x: x[..., ::-1].copy()[..., ::-1],
+    "transposed": lambda x: torch.from_numpy(x).permute(2, 1, 0).contiguous().permute(2, 1, 0),
+    "whole": lambda x: (x * 1000).astype(int),
+    "bool": lambda x: x > 0,
+    "complex": lambda x: x + 0j,
+    "words": lambda x: x.astype(str),
+    "none": lambda x: None,
+    "vector": lambda x: x[0, 0],
+    "no sequence": lambda x: x[..., :0],
+    "one sequence": lambda x: x[..., :1],
+    "two of three": lambda x: x[:, :2],
+    "no split": lambda x: x[:0],
+    "NaN": lambda x: np.where(x == x.max(), np.nan, x),
+    "infinite": lambda x: np.where(x == x.max(), np.inf, x),
+}
+REFUSED = {"bool", "complex", "words", "none", "vector", "no sequence", "two of three", "no split", "NaN", "infinite"}
+
+
+def swept(seeds=(0, 1), levels=3, sequences=6, seed=0):
+    """A table of runs and their losses; expanded closes half of gated's gain at every L0."""
+    rows, losses, rng = [], {}, np.random.default_rng(seed)
+    texts = rng.normal(0, 0.3, sequences)
+    for run, (arm, better), level in itertools.product(seeds, ARMS.items(), range(levels)):
+        l0 = 8.0 * 2**level
+        rows.append({"architecture": arm, "site": "s", "seed": run, "level": level, "l0": l0, "l0_human": 2 * l0})
+        spliced = 5 - np.log(l0) / 4 - better
+        losses[f"{arm}/s/{run}/{level}"] = np.array([[[3.0], [spliced], [9.0]]] * 2) + texts
+    return pd.DataFrame(rows), losses
+
+
+@quick
+@given(
+    st.sampled_from(sorted(GUISES)), st.booleans(), st.sampled_from([0, 1]), st.integers(1, 3), st.integers(1, 3),
+    st.integers(1, 5),
+)  # fmt: skip
+def test_a_share_is_what_was_put_in_or_the_losses_are_named(guise, every, split, seeds, levels, n):
+    table, losses = swept(range(seeds), levels)
+    plain = dict(losses)
+    for key in losses if every else [max(losses)]:
+        losses[key] = GUISES[guise](losses[key])
+    odd = guise in REFUSED or (guise == "one sequence" and not every)
+    seen = answer(["losses", "arm"], bootstrap_share, table, losses, "s", split, n=n)
+    assert (seen is None) == (odd or levels < 2)
+    if seen is None:
+        return
+    value, draws = seen
+    assert isinstance(value, float) and draws.shape == (n,) and draws.dtype == np.float64
+    if guise != "whole" or every:
+        rough = "half" in guise
+        assert value == pytest.approx(0.5, abs=0.02 if rough or guise == "whole" else 1e-5)
+        assert draws == pytest.approx(np.full(n, 0.5), abs=0.02 if rough or guise == "whole" else 1e-5)
+    if guise in ("array", "strided", "backwards", "transposed", "tensor", "grad", "view of grad", "list"):
+        other, same = bootstrap_share(table, plain, "s", split, n=n)
+        assert value == other and np.array_equal(draws, same)
+
+
+def test_texts_drawn_together_and_seeds_drawn_with_them_make_the_spread():
+    """Against a bootstrap that is written out: one seed's share for every draw of texts."""
+    table, losses = swept((0,), sequences=40)
+    rng = np.random.default_rng(3)
+    for key in losses:
+        losses[key][:, 1] += rng.normal(0, 0.2, 40) * (0.5 + ARMS[key.split("/")[0]])
+
+    def share(picked):
+        l0, y = np.log([8.0, 16.0, 32.0]), {}
+        for arm in ARMS:
+            clean, spliced, zero = np.stack([losses[f"{arm}/s/0/{i}"][0][:, picked].mean(1) for i in range(3)], 1)
+            y[arm] = np.interp(np.linspace(l0[0], l0[-1], 33), l0, (zero - spliced) / (zero - clean)).mean()
+        return (y["expanded"] - y["standard"]) / (y["gated"] - y["standard"])
+
+    value, draws = bootstrap_share(table, losses, "s", 0, n=2000)
+    by_hand = [share(rng.integers(0, 40, 40)) for _ in range(2000)]
+    assert value == pytest.approx(share(np.arange(40)))
+    assert np.quantile(draws, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(by_hand, [0.1, 0.5, 0.9]), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"split": 2}, "split=2"), ({"split": -1}, "split=-1"), ({"split": None}, "split=None"),
+        ({"split": "a"}, "split='a'"), ({"site": "t"}, "site='t'"), ({"arm": "topk"}, "arm='topk'"),
+        ({"best": "topk"}, "arm='topk'"), ({"base": None}, "arm=None"), ({"n": 0}, "n=0"), ({"n": 1.5}, "n=1.5"),
+        ({"n": np.nan}, "n=nan"), ({"seed": -1}, "seed=-1"), ({"seed": "a"}, "seed='a'"),
+        ({"table": None}, "table is None"), ({"table": pd.DataFrame()}, "table lacks 'architecture'"),
+        ({"losses": None}, "losses is a NoneType"), ({"losses": {}}, "losses lacks 'standard/s/0/0'"),
+        ({"losses": [1]}, "losses is a list"),
+    ],
+)  # fmt: skip
+def test_what_has_no_share_is_named(change, named):
+    table, losses = swept()
+    arguments = {"table": table, "losses": losses, "site": "s", "split": 0, "n": 3} | change
+    with pytest.raises(ValueError, match=named):
+        bootstrap_share(**arguments)
+
+
+def test_columns_of_the_split_that_is_asked_are_enough():
+    table, losses = swept()
+    assert bootstrap_share(table.drop(columns="l0_human"), losses, "s", 0, n=1)[0] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="table lacks 'l0_human'"):
+        bootstrap_share(table.drop(columns="l0_human"), losses, "s", 1, n=1)
+    seeds_apart = table[(table.seed == 0) | (table.architecture != "gated")]
+    assert bootstrap_share(seeds_apart, losses, "s", 0, n=1)[0] == pytest.approx(0.5)
