@@ -45,6 +45,9 @@ def mathml(latex: str, display: bool) -> str:
     except Exception as error:
         raise ValueError(f"formula {latex!r} cannot be read: {error}") from error
     mended(root, display)
+    last = list(root.iter())[-1]
+    if not display and (last.text or "") in "=<>≤≥≈":  # what it is equal to stands in the text, after a space
+        last.set("rspace", "0")
     if display:
         root.set("tabindex", "0")  # a wide formula scrolls in a narrow column; keys must reach it
     ElementTree.register_namespace("", NAMESPACE)
@@ -133,6 +136,24 @@ def shaped(letter: str, shape: str) -> str:
     return letter
 
 
+def keep_punctuation(app, doctree, docname) -> None:
+    """Keep what closes a clause on the line of the formula before it, and an opening bracket on that of the one after:
+    browsers may break a line on both sides of a formula."""
+    for node in list(doctree.findall(nodes.math)):
+        parent, where = node.parent, node.parent.index(node)
+        before, after = (parent[i] if 0 <= i < len(parent) else None for i in (where - 1, where + 1))
+        head = re.search(r"[(\[“‘]*$", before)[0] if isinstance(before, nodes.Text) else ""
+        tail = re.match(r"[.,;:!?)\]”’]*", after)[0] if isinstance(after, nodes.Text) else ""
+        if not head and not tail:
+            continue
+        kept = nodes.inline("", "", nodes.Text(head), node.deepcopy(), nodes.Text(tail), classes=["kept"])
+        if tail:
+            parent.replace(after, nodes.Text(after[len(tail) :]))
+        parent.replace(node, kept)
+        if head:
+            parent.replace(before, nodes.Text(before[: -len(head)]))
+
+
 def visit_math(self, node: nodes.math) -> None:
     self.body.append(f'<span class="math">{mathml(node.astext(), False)}</span>')
     raise nodes.SkipNode
@@ -187,6 +208,7 @@ def narrow_radicals(font) -> None:
 
 
 def setup(app):
+    app.connect("doctree-resolved", keep_punctuation)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("build-finished", cut_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

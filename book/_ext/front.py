@@ -55,7 +55,7 @@ class Threads(Directive):
         return [cards]
 
 
-COLUMNS = ("Thread", "Answer", "Sentence", "Held against", "Second model", "Seeds", "Core minutes")
+COLUMNS = ("Thread", "Answer", "Sentence", "Compared with", "Second model", "Seeds", "Core minutes")
 
 
 class VerdictTable(Directive):

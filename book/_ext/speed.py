@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from html import escape
 from math import log2
@@ -32,8 +33,9 @@ def place(ratio: float) -> float:
 
 def bar(line: headlines.Headline) -> str:
     name = f'<th scope="row">{escape(line.what)}<small>against {escape(line.peer)}</small></th>'
+    aim = f"<small>aimed at {line.aim:.1f}</small>"
     if line.ratio is None:
-        return f'<tr class="unmeasured">{name}<td></td><td>not measured here; aimed at {line.aim:.1f}</td></tr>'
+        return f'<tr class="unmeasured">{name}<td></td><td>not measured here{aim}</td></tr>'
     start, end = sorted((place(1), place(line.ratio)))
     spread = ""
     if line.spread:
@@ -44,8 +46,7 @@ def bar(line: headlines.Headline) -> str:
         f'<i style="left:{start:.1f}%;width:{end - start:.1f}%"></i>{spread}'
         f'<b style="left:{place(line.aim):.1f}%"></b><u style="left:{place(1):.1f}%"></u></span>'
     )
-    said = f"{line.ratio:.1f} times; aimed at {line.aim:.1f}"
-    return f"<tr>{name}<td>{drawn}</td><td>{said}</td></tr>"
+    return f"<tr>{name}<td>{drawn}</td><td>{line.ratio:.1f} times{aim}</td></tr>"
 
 
 class Speed(Directive):
@@ -71,9 +72,17 @@ class Measured(Directive):
             path = Path(chapters.ROOT) / "benchmarks" / f"{name}.md"
             if path.exists():
                 env.note_dependency(str(path))
-                lines = path.read_text(encoding="utf-8").splitlines()
+                lines = plain(path.read_text(encoding="utf-8")).splitlines()
                 self.state.nested_parse(StringList([*lines, ""], str(path)), self.content_offset, box)
         return [box]
+
+
+def plain(text: str) -> str:
+    """A report with its powers of ten as one reads them, and nothing broken that is short."""
+    text = re.sub(r"\b0e\+00\b", "0", text)
+    text = re.sub(r"\b1e([+-]\d+)\b", lambda m: f"$10^{{{int(m[1])}}}$", text)
+    text = re.sub(r"\b(\d(?:\.\d+)?)e([+-]\d+)\b", lambda m: rf"${m[1]}\cdot10^{{{int(m[2])}}}$", text)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text).replace(" †", "\xa0†")
 
 
 class Costs(Directive):
@@ -82,7 +91,8 @@ class Costs(Directive):
     def run(self) -> list[nodes.Node]:
         path = Path(chapters.ROOT) / "benchmarks" / "costs.json"
         if not path.exists():
-            return [nodes.paragraph(text="Not measured yet: python -m benchmarks.costs.")]
+            how = nodes.literal(text="python -m benchmarks.costs")
+            return [nodes.paragraph("", "", nodes.Text("Not measured yet: "), how, nodes.Text("."))]
         self.state.document.settings.env.note_dependency(str(path))
         known = json.loads(path.read_text(encoding="utf-8"))
         where = nodes.paragraph(text=f"Measured {known['date']} on {known['machine']}.")

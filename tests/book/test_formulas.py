@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -91,3 +93,20 @@ def test_a_sign_before_a_letter_keeps_close_and_between_two_it_does_not():
 def test_a_relation_keeps_its_distance():
     for latex, sign in ((r"x\sim y", "∼"), ("g: M", ":")):
         assert [e.get("lspace") for e in tree(latex).iter(f"{M}mo") if e.text == sign] == ["0.22em"]
+
+
+def test_what_ends_a_clause_stays_at_its_formula():
+    n, m = nodes.math("", "n"), nodes.math("", "m")
+    paragraph = nodes.paragraph("", "", nodes.Text("with ("), n, nodes.Text("), and "), m)
+    document = new_document("")
+    document += paragraph
+    formulas.keep_punctuation(None, document, "")
+    kept = paragraph[1]
+    assert [kept["classes"], kept.astext(), paragraph.astext()] == [["kept"], "(n),", "with (n), and m"]
+    assert paragraph[-1].tagname == "math"
+
+
+def test_a_relation_at_the_end_of_a_formula_takes_no_room_behind():
+    assert tree("l=").findall(f".//{M}mo")[-1].get("rspace") == "0"
+    assert tree("l=", display=True).findall(f".//{M}mo")[-1].get("rspace") is None
+    assert tree("l=1").findall(f".//{M}mo")[-1].get("rspace") is None

@@ -2,21 +2,28 @@
 
 import ast
 import base64
+import html
 import html.parser
 import io
 import re
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import chapters
 import nbformat
 import pytest
 import setup_cell
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SCREEN = 40
+PHONE, SMALLEST = 375, 8  # pixels: how wide a picture is on a phone, and how small its text may be there
 TABLE = re.compile(r'<table\b[^>]*\bclass="[^"]*\bdataframe\b')
 LEAKS = {
     "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
@@ -105,6 +112,73 @@ def test_pictures_are_lines_or_twice_the_pixels_they_are_shown_at(path):
             width = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width
             shown = output.metadata["image/png"]["width"]
             assert "image/svg+xml" in data and width >= 2 * shown, f"cell {number}: {width} pixels for {shown}"
+
+
+class Words(NamedTuple):
+    """A text of a drawing, in the drawing's own pixels."""
+
+    text: str
+    left: float
+    right: float
+    y: float
+    size: float
+
+
+def drawings(path):
+    """(cell number, SVG) for every picture that is stored as lines; of a figure that moves the first frame."""
+    for number, output in outputs(path):
+        data = output.get("data", {})
+        first = re.search(r'src="data:image/svg\+xml[^,]*,([^"]*)"', "".join(data.get("text/html", "")))
+        if svg := unquote(html.unescape(first[1])) if first else "".join(data.get("image/svg+xml", "")):
+            yield number, svg
+
+
+def width(svg: str) -> float:
+    return float(re.search(r'viewBox="0 0 ([\d.]+) ', svg)[1])
+
+
+def words(svg: str):
+    """Every text that lies level and is of one piece, and how far it reaches."""
+    for about, text in re.findall(r"<text\b([^>]*)>([^<]*)</text>", svg):
+        place = {name: float(value) for name, value in re.findall(r'\s([xy])="(-?[\d.]+)"', about)}
+        turned = re.search(r"rotate\((-?[\d.]+)", about)
+        if not text.strip() or not place or (turned and float(turned[1])):
+            continue
+        size = float(re.search(r"([\d.]+)px", about)[1])
+        font = FontProperties(family="DejaVu Sans", weight="bold" if "bold" in about or " 700 " in about else "normal")
+        long = TextPath((0, 0), html.unescape(text).strip(), size=size, prop=font).get_extents().width
+        anchor = re.search(r"text-anchor:\s*(\w+)", about)
+        left = place["x"] - {"start": 0, "middle": long / 2, "end": long}[anchor[1] if anchor else "start"]
+        yield Words(html.unescape(text), left, left + long, place["y"], size)
+
+
+def test_text_in_pictures_can_be_read_on_a_phone(path):
+    """Of formulas the letters; what stands above or below them may be smaller."""
+    for number, svg in drawings(path):
+        for text in re.findall(r"<text\b.*?</text>", svg, flags=re.DOTALL):
+            sizes = [float(size) for size in re.findall(r"font(?:-size)?:[^;\"]*?([\d.]+)px", text)]
+            shown = max(sizes) * PHONE / width(svg)
+            assert shown >= SMALLEST, f"cell {number}: {shown:.1f} pixels: {re.sub('<[^>]*>', '', text)!r}"
+
+
+def test_words_in_pictures_keep_apart_and_are_whole(path):
+    for number, svg in drawings(path):
+        found = list(words(svg))
+        for one in found:
+            assert one.left > -0.5 and one.right < width(svg) + 0.5, f"cell {number}: {one.text!r} is cut off"
+        for a, b in combinations(found, 2):
+            size = min(a.size, b.size)
+            gap = max(a.left, b.left) - min(a.right, b.right)
+            level = abs(a.y - b.y) < 0.75 * size
+            assert not level or gap > 0.3 * size, f"cell {number}: {a.text!r} and {b.text!r} are {gap:.1f} pixels apart"
+
+
+def test_tables_have_signs_as_they_are_written_and_no_code(path):
+    for number, output in outputs(path):
+        table = "".join(output.get("data", {}).get("text/html", ""))
+        if TABLE.search(table):
+            for cell in re.findall(r"<t[dh]>(.*?)</t[dh]>", table):
+                assert not re.search(r"(?:^|[(, ])-\d|\*\*|\bsqrt\b|\d\.\d{5}", cell), f"cell {number}: {cell!r}"
 
 
 def test_a_tinkerer_is_told_what_to_change_and_what_broke(path):

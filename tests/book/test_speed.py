@@ -90,7 +90,7 @@ def test_the_page_has_a_bar_for_every_ratio_and_words_for_every_line(browser, ad
     assert tab.locator(".speed-bars .bar").count() == len(measured)
     words = tab.locator(".speed-bars tbody td:last-child").all_inner_texts()
     assert [w for w in words if not w.startswith("not measured")] == [
-        f"{line.ratio:.1f} times; aimed at {line.aim:.1f}" for line in measured
+        f"{line.ratio:.1f} times\naimed at {line.aim:.1f}" for line in measured
     ]
     assert tab.locator(".measured table").count() >= len(headlines.logs()) - ("gpu" in headlines.logs())
 
@@ -106,3 +106,8 @@ def test_shipped_logs_are_json_with_a_day_and_a_machine():
     for name, log in headlines.logs().items():
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", log["date"]) and log["machine"], name
         json.dumps(log)
+
+
+def test_powers_of_ten_are_written_as_one_reads_them():
+    assert speed.plain("| 2.7e+06 | 1e-07 | 0e+00 of it |") == r"| $2.7\cdot10^{6}$ | $10^{-7}$ | 0 of it |"
+    assert speed.plain("47–85, 15,129 †, 2026-11-25") == "47\u2060–\u206085, 15,129\xa0†, 2026-11-25"

@@ -69,7 +69,7 @@ def column(table, name):
 def test_a_row_says_all_of_a_thread(table):
     first = table().locator("tbody tr").first
     assert first.locator("td").all_inner_texts()[:2] == ["4 · Values", "No"]
-    assert [first.locator(f".col-{name}").inner_text() for name in ("held-against", "seeds")] == ["chance", "12"]
+    assert [first.locator(f".col-{name}").inner_text() for name in ("compared-with", "seeds")] == ["chance", "12"]
     assert float(first.locator(".col-core-minutes").inner_text()) > 0
     assert first.locator(".told.number").count() == 2 and first.locator("a").first.get_attribute("href")
 
