@@ -28,7 +28,9 @@ own twin. Written before the other twelve were trained:
 `artifacts/dashboards` holds what the pages need: references into the shipped tokens, no text. In
 `artifacts/dashboards.csv` there is a row for each site and each twin; shares are of the features that have a score,
 with Wilson's 95% interval: `nameable` against the pooled null, `own` against the null of the same site, which is the
-one that cards show. Where `weights` is shuffled, they are of the half that is not the null.
+one that cards show. `like` is the same of the `matched` features only, those that the null has like ones to; it came
+after the look, since deep nulls have no features of as few tokens as ours. Where `weights` is shuffled, shares are of
+the half that is not the null.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from helpers.dashboard import (
     loss_effects,
     name_features,
     nameable,
+    null_gap,
     null_percentile,
 )
 from helpers.evidence import wilson
@@ -76,6 +79,7 @@ TOKENS = {"model": "eval", "human": "human"}  # token sets as cards name them, a
 WATCHED, SENTENCES, WINDOW = 2**13, 8, (10, 3)
 MEASURED = 32  # features a site whose loss is measured: drawn from those that fire
 ONE_TOKEN = 0.9  # of a feature's contexts: a single-token feature
+LIKE = 0.5  # standard deviations to the features it is held against: what is farther has none that are like it
 
 
 def folder() -> Path:
@@ -198,9 +202,11 @@ def row(name: str, weights: str, site: Site, ranks: dict[str, np.ndarray], singl
         "live": int((site.largest > 0).sum()), "scored": n,
     }  # fmt: skip
     for column, percentile in ranks.items():
-        hits = int(nameable(percentile).sum())
-        low, high = wilson(hits / max(1, n), max(1, n))
-        out |= {column: hits / max(1, n), f"{column}_low": float(low), f"{column}_high": float(high)}
+        many = max(1, int(np.isfinite(percentile).sum()))
+        share = float(nameable(percentile).sum()) / many
+        low, high = wilson(share, many)
+        out |= {column: share, f"{column}_low": float(low), f"{column}_high": float(high)}
+    out["matched"] = int(np.isfinite(ranks["like"]).sum())
     out |= {"single_token": float(single[scored].mean()), "auroc": float(np.median(site.scores[scored, 0]))}
     if site.losses is not None:
         loss = site.losses[np.isfinite(site.losses[:, 0])]
@@ -230,11 +236,13 @@ def ship() -> None:
     for name, site in sites.items():
         names, own = Names.of(site), own_null(name)
         ranks = {"nameable": null_percentile(names, null()), "own": null_percentile(names, own)}
+        ranks["like"] = np.where(null_gap(names, own) <= LIKE, ranks["own"], np.nan)
         rows.append(row(name, "trained", site, ranks, of_one_token(site, list(sets.values()))))
         site.scores[:, 1] = ranks["own"]
     for name in TWINS:
         site, own = described(name, True), own_null(name)
         ranks = {"nameable": held_out(Names.of(site), null()), "own": held_out(Names.of(site), own)}
+        ranks["like"] = np.where(null_gap(Names.of(site), own) <= LIKE, ranks["own"], np.nan)
         rows.append(row(name, "shuffled", site, ranks, of_one_token(site, list(sets.values()))))
     table = pd.DataFrame(rows).round(4)
     save_artifact("dashboards.csv", lambda path: table.to_csv(path, index=False), **made)

@@ -9,12 +9,12 @@ from .cards import Card, feature_card
 from .collected import Collected, Site
 from .collecting import collect
 from .effects import loss_effects
-from .names import Names, name_features, nameable, null_percentile
+from .names import Names, name_features, nameable, null_gap, null_percentile
 from .neighbours import link_sites
 from .pages import write_browser
 from .words import Words
 
 __all__ = [
     "Card", "Collected", "Names", "Site", "Words", "collect", "feature_card", "link_sites", "loss_effects",
-    "name_features", "nameable", "null_percentile", "write_browser",
+    "name_features", "nameable", "null_gap", "null_percentile", "write_browser",
 ]  # fmt: skip

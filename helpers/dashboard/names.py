@@ -88,8 +88,31 @@ def null_percentile(names: Names, null: Names) -> np.ndarray:
     """Percentile of each score among the ``MATCHED`` null features nearest in log density and token entropy.
 
     It is ``1 - (1 + how many of them score at least as much) / (1 + how many there are)``: of features that are like
-    the null's, at most 5 in 100 reach 95%, whatever the law of the scores. NaN where there is no score.
+    the null's, at most 5 in 100 reach 95%, whatever the law of the scores. NaN where there is no score. How like they
+    are says :func:`null_gap`.
     """
+    known, there, near, _ = _matched(names, null)
+    above = (null.auroc[known][near] >= names.auroc[there][:, None]).sum(1)
+    out = np.full(len(names.auroc), np.nan)
+    out[there] = 1 - (1 + above) / (1 + near.shape[1])
+    return out
+
+
+def null_gap(names: Names, null: Names) -> np.ndarray:
+    """How far each feature lies from the mean of the null features it is held against, ``(d_sae,)``.
+
+    In the null's standard deviations, the larger of log density and token entropy; NaN where there is no score. Far
+    off, beyond a half say, the null has no features like this one, and the percentile compares unlike with unlike.
+    """
+    _, there, _, gaps = _matched(names, null)
+    out = np.full(len(names.auroc), np.nan)
+    out[there] = np.abs(gaps).max(1)
+    return out
+
+
+def _matched(names: Names, null: Names) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the null and of ours have a score; for each of ours, places among the null's of those nearest; its gaps
+    to their mean, ``(ours, 2)``, in standard deviations."""
     known, there = np.isfinite(null.auroc), np.isfinite(names.auroc)
     many = min(MATCHED, int(known.sum()))
     if many < 1 / (1 - LEVEL):
@@ -97,10 +120,7 @@ def null_percentile(names: Names, null: Names) -> np.ndarray:
     plane, mine = (np.stack([np.log(n.density[i]), n.entropy[i]], axis=1) for n, i in ((null, known), (names, there)))
     spread = plane.std(0).clip(1e-9)
     _, near = cKDTree(plane / spread).query(mine / spread, k=many)
-    above = (null.auroc[known][near] >= names.auroc[there][:, None]).sum(1)
-    out = np.full(len(names.auroc), np.nan)
-    out[there] = 1 - (1 + above) / (1 + many)
-    return out
+    return known, there, near, (plane[near].mean(1) - mine) / spread
 
 
 def nameable(percentile: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from samples import seeded
 
-from helpers.dashboard import Words, collect, name_features, nameable, null_percentile
+from helpers.dashboard import Words, collect, name_features, nameable, null_gap, null_percentile
 from helpers.dashboard.names import Names
 from helpers.evidence import wilson
 
@@ -98,6 +98,28 @@ def test_the_null_holds_its_level():
 
     share = np.mean([nameable(null_percentile(some(1000), some(2000))).mean() for _ in range(5)])
     assert 0.035 < share < 0.065
+
+
+def test_the_gap_says_which_features_the_null_has_no_like_of():
+    """Where entropy alone makes scores, a null of high entropy calls low ones wrong; the gap tells them."""
+    rng = np.random.default_rng(1)
+
+    def some(n, low, high):
+        density, entropy = rng.lognormal(-5, 1, n), rng.uniform(low, high, n)
+        return Names([""] * n, 0.9 - 0.1 * entropy + rng.normal(0, 0.02, n), np.full(n, np.nan), entropy, density)
+
+    null, mine = some(2000, 3, 4), some(2000, 1, 4)
+    mine.auroc[0] = np.nan
+    gap, named = null_gap(mine, null), nameable(null_percentile(mine, null))
+    inside = (mine.entropy > 3.2) & (mine.entropy < 3.8)
+    assert np.isnan(gap[0]) and np.nanmedian(gap[inside]) < 0.2 and np.nanmin(gap[mine.entropy < 2.7]) > 1
+    assert named[1:][gap[1:] <= 0.3].mean() < 0.1 < 0.9 < named[mine.entropy < 2.7].mean()
+    spread = np.log(null.density).std(), null.entropy.std()
+    at = int(np.nanargmax(gap))
+    own = np.stack([np.log(null.density), null.entropy], 1) / spread
+    where = np.array([np.log(mine.density[at]), mine.entropy[at]]) / spread
+    near = own[np.argsort(((own - where) ** 2).sum(1))[:100]]
+    assert gap[at] == pytest.approx(np.abs(near.mean(0) - where).max())
 
 
 def test_held_out_null_features_are_nameable_in_one_of_twenty(words):
