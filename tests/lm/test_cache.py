@@ -2,6 +2,7 @@
 
 import errno
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_a_flipped_bit_is_found_and_mended(tiny, cache, capsys):
     file.write_bytes(turned)
     assert sha256(module.model_folder(tiny) / "model.safetensors") == before
     assert "model.safetensors is corrupt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [[], ["gemma3-270m"], ["b", "a"]])
+def test_the_command_puts_in_place_what_it_is_asked_for(asked, monkeypatch, capsys):
+    monkeypatch.setattr(module, "fetch", lambda name: f"/files/{name}.gguf")
+    monkeypatch.setattr(module, "model_folder", lambda name: f"/cache/{name}")
+    monkeypatch.setattr(sys, "argv", ["helpers.lm", *asked])
+    runpy.run_module("helpers.lm.__main__", run_name="__main__")
+    names = asked or ["smollm2-135m"]  # what `make` asks for
+    said = [f"/files/{name}.gguf is in place; converted to /cache/{name}" for name in names]
+    assert capsys.readouterr().out.splitlines() == said
 
 
 def test_without_a_home_there_is_still_a_cache(tmp_path):
