@@ -34,8 +34,9 @@ def test_as_many_neighbours_as_there_are_others_and_no_more():
     assert nearest_neighbours(rows, k=4).index.sort().values.tolist() == [
         [j for j in range(5) if j != i] for i in range(5)
     ]
-    with pytest.raises(ValueError, match="k=5; expected a whole number from 1 to 4"):
-        nearest_neighbours(rows, k=5)
+    for k in (0, 5):
+        with pytest.raises(ValueError, match=f"k={k}; expected a whole number from 1 to 4"):
+            nearest_neighbours(rows, k=k)
     assert nearest_neighbours(rows[:2]).index.tolist() == [1, 0]
     assert kth_largest_cosine(rows, (4,)).shape == (5, 1)
     with pytest.raises(ValueError, match="rows has 5 rows, so 4 cosines each; k=5 needs at least 6 rows"):
@@ -49,6 +50,15 @@ def test_where_all_others_point_away_the_nearest_is_the_least_far():
     torch.testing.assert_close(kth_largest_cosine(corners, (1, 2)), torch.full((3, 2), -0.5))
     torch.testing.assert_close(nearest_neighbours(corners).cosine, torch.full((3,), -0.5))
     torch.testing.assert_close(nearest_neighbours(corners, absolute=True, k=2).cosine, torch.full((3, 2), -0.5))
+
+
+def test_what_is_asked_for_where_nothing_is_said():
+    rows = random(120, 4)
+    whole = kth_largest_cosine(rows, (1, 10, 100), absolute=False)
+    for chunk in (1, 120, 10_000):
+        torch.testing.assert_close(kth_largest_cosine(rows, chunk=chunk), whole)
+        assert torch.equal(nearest_neighbours(rows, chunk=chunk).index, nearest_neighbours(rows).index)
+    assert nearest_neighbours(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8]])).index.tolist() == [2, 2, 0]
 
 
 def test_unit_rows_are_what_doubles_give_however_many():

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from models import write_gguf
@@ -75,6 +77,15 @@ def test_a_cache_that_cannot_be_made_is_named(cache, only_read):
     only_read()
     with pytest.raises(OSError, match="cannot be written: Read-only.*OPEN_THREADS_CACHE=…"):
         cache_dir()
+
+
+def test_what_was_to_be_written_and_what_is_free_are_in_megabytes(cache, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda there: SimpleNamespace(free=12_345_600_000))
+    full = OSError(errno.ENOSPC, "No space")
+    for size, said in ((3_000_000_000, r"a \(3,000 MB\) cannot"), (None, r"a cannot"), (0, r"a cannot")):
+        wanted = rf"{re.escape(str(cache))}/{said} be written: No space left on device; 12,346 MB are free there\. Name"
+        with pytest.raises(OSError, match=wanted), store.atomic(cache_dir() / "a", size):
+            raise full
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space"), RuntimeError("No space left on device (28)")])

@@ -120,6 +120,24 @@ def test_a_corrupt_manifest_is_named(artifacts):
         store.artifact("a")
 
 
+@pytest.mark.parametrize("content", ["", "0", "zz", "another text"])
+def test_any_other_content_is_corrupt(artifacts, content):
+    """Whether its hash comes before or after the one recorded."""
+    store.save_artifact("a", lambda path: path.write_text("recorded"))
+    recorded = store.sha256(artifacts / "a")
+    (artifacts / "a").write_text(content)
+    with pytest.raises(OSError, match=rf"sha256 {store.sha256(artifacts / 'a')[:12]}…, manifest says {recorded[:12]}…"):
+        store.artifact("a")
+
+
+@pytest.mark.parametrize("name", [".", "./a", "a/", "reduced", "manifest.json", "b/manifest.json", ".manifest.lock"])
+def test_no_artifact_takes_the_place_of_the_folder_or_of_its_manifest(artifacts, name):
+    store.save_artifact("kept", lambda path: path.write_text("kept"))
+    with pytest.raises(ValueError, match="expected a relative path"):
+        store.save_artifact(name, lambda path: path.write_text("x"))
+    assert store.artifact("kept").read_text() == "kept" and names(artifacts.parent) == ["artifacts"]
+
+
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../../b"])
 def test_artifacts_stay_inside_their_folder(artifacts, name):
     with pytest.raises(ValueError, match="expected a relative path"):
