@@ -1,12 +1,13 @@
 """A frontier is read off at an L0 between its runs, and nowhere else."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.evidence import at_l0, bootstrap_share
+from helpers.evidence import at_l0, bootstrap_share, curves_of, mean_gain, overlap, share_closed
 
 L0 = np.array([32.0, 8.0, 16.0])
 
@@ -45,6 +46,44 @@ def test_an_l0_that_has_no_logarithm_or_no_value_is_refused(l0, y, message):
 def test_nothing_is_extrapolated():
     with pytest.raises(ValueError, match=r"where=40.0.*8.0 to 32.0"):
         at_l0(L0, L0, 40.0)
+
+
+def test_a_share_of_a_gain_is_arm_over_best_and_may_lie_outside():
+    l0 = np.array([4.0, 9.0, 30.0])
+    up = {name: (l0, np.log(l0) + more) for name, more in (("standard", 0.0), ("a", 0.1), ("gated", 0.4), ("c", -0.2))}
+    assert [share_closed(up, arm, "gated") for arm in up] == pytest.approx([0, 0.25, 1, -0.5])
+    assert share_closed(up, "standard", "gated", base="a") == pytest.approx(-1 / 3)
+    assert mean_gain(up, "gated", "c") == pytest.approx(0.6) and mean_gain(up, "gated") == pytest.approx(0.4)
+    many = {name: (l0, np.stack([y, 2 * y, y + 1])) for name, (l0, y) in up.items()}
+    assert mean_gain(many, "a") == pytest.approx([0.1, 0.2, 0.1])
+    for names in ({"arm": "zz"}, {"arm": "a", "base": "zz"}):
+        with pytest.raises(ValueError, match="='zz'; expected one of standard, a, gated, c"):
+            mean_gain(up, **names)
+    with pytest.raises(ValueError, match="best='zz'"):
+        share_closed(up, "a", "zz")
+
+
+def test_arms_are_compared_where_all_of_them_are_and_evenly_in_log_l0():
+    curves = {"a": (np.array([1.0, 10.0]), np.zeros(2)), "b": (np.array([20.0, 2.0]), np.zeros(2))}
+    at = overlap(curves)
+    assert at.shape == (33,) and np.exp(at[[0, -1]]) == pytest.approx([2, 10])
+    assert np.diff(at) == pytest.approx(np.full(32, np.log(5) / 32))
+    for other in ([10.0, 12.0], [30.0, 40.0]):  # from one point on there is nothing to compare
+        wanted = f"curves share no range of L0: {{'a': (1.0, 10.0), 'c': {tuple(other)}}}"
+        with pytest.raises(ValueError, match=re.escape(wanted)):
+            overlap({"a": curves["a"], "c": (np.array(other), np.zeros(2))})
+
+
+def test_curves_of_a_table_are_its_runs_by_arm_in_order():
+    table = pd.DataFrame({"architecture": list("babab"), "l0": [9.0, 5, 3, 4, 6], "fvu": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    found = curves_of(table, ["a", "b"], "fvu")
+    assert {k: (x.tolist(), y.tolist()) for k, (x, y) in found.items()} == {
+        "a": ([4, 5], [0.4, 0.2]), "b": ([3, 6, 9], [0.3, 0.5, 0.1]),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="arm 'a' has 1 runs here; a frontier needs two or more"):
+        curves_of(table[1:3], ["a"], "fvu")
+    with pytest.raises(ValueError, match="table lacks 'fvu'; expected the columns architecture, l0 and y='fvu'"):
+        curves_of(table.drop(columns="fvu"), ["a"], "fvu")
 
 
 @pytest.fixture

@@ -83,7 +83,10 @@ def test_texts_drawn_together_and_seeds_drawn_with_them_make_the_spread():
     """Against a bootstrap that is written out: one seed's share for every draw of texts."""
     table, losses = swept((0,), sequences=40)
     rng = np.random.default_rng(3)
+    clean, zero = rng.gamma(1, 2, (2, 40))  # texts differ in what can be lost on them
     for key in losses:
+        losses[key][:, 0] += clean
+        losses[key][:, 2] += zero
         losses[key][:, 1] += rng.normal(0, 0.2, 40) * (0.5 + ARMS[key.split("/")[0]])
 
     def share(picked):
@@ -96,6 +99,7 @@ def test_texts_drawn_together_and_seeds_drawn_with_them_make_the_spread():
     value, draws = bootstrap_share(table, losses, "s", 0, n=2000)
     by_hand = [share(rng.integers(0, 40, 40)) for _ in range(2000)]
     assert value == pytest.approx(share(np.arange(40)))
+    assert value not in bootstrap_share(table, losses, "s", 0, n=3)[1], "a draw is none of the sample itself"
     assert np.quantile(draws, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(by_hand, [0.1, 0.5, 0.9]), abs=0.01)
 
 
@@ -125,3 +129,24 @@ def test_columns_of_the_split_that_is_asked_are_enough():
         bootstrap_share(table.drop(columns="l0_human"), losses, "s", 1, n=1)
     seeds_apart = table[(table.seed == 0) | (table.architecture != "gated")]
     assert bootstrap_share(seeds_apart, losses, "s", 0, n=1)[0] == pytest.approx(0.5)
+
+
+def test_other_sites_and_other_arms_in_the_table_change_nothing():
+    table, losses = swept()
+    elsewhere = [table.assign(site="t", l0=3.0), table.assign(architecture="topk", l0=5.0)]
+    more = pd.concat([table, *elsewhere], ignore_index=True)
+    one, other = (bootstrap_share(each, losses, "s", 0, n=5) for each in (table, more))
+    assert one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+def test_runs_of_one_seed_more_than_others_are_left_out():
+    """Seeds with fewer runs are not among those that are drawn."""
+    table, losses = swept((0, 1, 2))
+    for level in range(3):
+        losses[f"expanded/s/2/{level}"][:, 1] += 0.1  # in this seed expanded gains nothing
+    fewer = table.drop(table[(table.seed == 2) & (table.level == 1) & (table.architecture == "gated")].index)
+    assert bootstrap_share(table, losses, "s", 0, n=1)[0] == pytest.approx(1 / 3)
+    value, draws = bootstrap_share(fewer, losses, "s", 0, n=30)
+    assert value == pytest.approx(0.5) and draws == pytest.approx(np.full(30, 0.5))
+    _, draws = bootstrap_share(table, losses, "s", 0, n=200)
+    assert {round(d * 6) for d in draws} == {0, 1, 2, 3}, "of three draws none to all hit the odd seed"

@@ -58,6 +58,9 @@ def test_what_is_asked_for_where_nothing_is_said():
     for chunk in (1, 120, 10_000):
         torch.testing.assert_close(kth_largest_cosine(rows, chunk=chunk), whole)
         assert torch.equal(nearest_neighbours(rows, chunk=chunk).index, nearest_neighbours(rows).index)
+    for chunk in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"chunk={chunk}; expected a whole number of at least 1"):
+            nearest_neighbours(rows, chunk=chunk)
     assert nearest_neighbours(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8]])).index.tolist() == [2, 2, 0]
 
 

@@ -80,10 +80,11 @@ def test_a_cache_that_cannot_be_made_is_named(cache, only_read):
 
 
 def test_what_was_to_be_written_and_what_is_free_are_in_megabytes(cache, monkeypatch):
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda there: SimpleNamespace(free=12_345_600_000))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda there: SimpleNamespace(free=12_345_678_901_234_567))
     full = OSError(errno.ENOSPC, "No space")
-    for size, said in ((3_000_000_000, r"a \(3,000 MB\) cannot"), (None, r"a cannot"), (0, r"a cannot")):
-        wanted = rf"{re.escape(str(cache))}/{said} be written: No space left on device; 12,346 MB are free there\. Name"
+    for size, said in ((3_000_000_000_400_000, r"a \(3,000,000,000 MB\) cannot"), (None, "a cannot"), (0, "a cannot")):
+        left = r"No space left on device; 12,345,678,901 MB are free there\. Name"
+        wanted = rf"{re.escape(str(cache))}/{said} be written: {left}"
         with pytest.raises(OSError, match=wanted), store.atomic(cache_dir() / "a", size):
             raise full
 
