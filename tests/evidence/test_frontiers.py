@@ -56,6 +56,8 @@ def test_a_share_of_a_gain_is_arm_over_best_and_may_lie_outside():
     assert mean_gain(up, "gated", "c") == pytest.approx(0.6) and mean_gain(up, "gated") == pytest.approx(0.4)
     many = {name: (l0, np.stack([y, 2 * y, y + 1])) for name, (l0, y) in up.items()}
     assert mean_gain(many, "a") == pytest.approx([0.1, 0.2, 0.1])
+    blocks = {name: (x, np.stack([y, y + 2, 3 * y, 4 * y])[:, None].repeat(2, 1)) for name, (x, y) in up.items()}
+    assert mean_gain(blocks, "a") == pytest.approx(np.array([[0.1, 0.1], [0.1, 0.1], [0.3, 0.3], [0.4, 0.4]]))
     for names in ({"arm": "zz"}, {"arm": "a", "base": "zz"}):
         with pytest.raises(ValueError, match="='zz'; expected one of standard, a, gated, c"):
             mean_gain(up, **names)
@@ -72,6 +74,34 @@ def test_arms_are_compared_where_all_of_them_are_and_evenly_in_log_l0():
         wanted = f"curves share no range of L0: {{'a': (1.0, 10.0), 'c': {tuple(other)}}}"
         with pytest.raises(ValueError, match=re.escape(wanted)):
             overlap({"a": curves["a"], "c": (np.array(other), np.zeros(2))})
+
+
+TWO = np.array([4.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        (), (TWO,), (TWO, TWO, TWO), (4.0, 1.0), (np.array(4.0), np.array([1.0])),
+        (np.stack([TWO, TWO]), np.ones((2, 2))),
+        (TWO, np.ones(1)), (TWO, np.ones(3)), (TWO, np.ones((2, 3))), (TWO[:0], TWO[:0]), (-TWO, TWO), (0 * TWO, TWO),
+        "ab", 7, {4.0: 1.0, 8.0: 2.0},
+        (np.nan * TWO, TWO), (np.inf * TWO, TWO), (np.array([4.0, np.nan]), TWO), (np.array([-4.0, 8.0]), TWO),
+    ],
+)  # fmt: skip
+def test_what_is_no_curve_is_named(curve):
+    for function in (overlap, lambda curves: mean_gain(curves, "bad", "good")):
+        with pytest.raises(ValueError, match=r"curves\['bad'\]"):
+            function({"good": (TWO, TWO), "bad": curve})
+    if isinstance(curve, tuple) and len(curve) == 2:
+        with pytest.raises(ValueError, match="l0"):
+            at_l0(*curve, 4.0)
+
+
+@pytest.mark.parametrize("curves", [None, {}, [(TWO, TWO)], (), "ab"])
+def test_what_holds_no_curves_is_named(curves):
+    with pytest.raises(ValueError, match="curves=.*; expected arms by name, each a pair"):
+        overlap(curves)
 
 
 def test_curves_of_a_table_are_its_runs_by_arm_in_order():

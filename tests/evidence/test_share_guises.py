@@ -34,11 +34,15 @@ GUISES = {
     "no sequence": lambda x: x[..., :0],
     "one sequence": lambda x: x[..., :1],
     "two of three": lambda x: x[:, :2],
+    "four of three": lambda x: np.concatenate([x, x[:, :1]], 1),
+    "one split of several": lambda x: x[None],
+    "one text": lambda x: x[0],
     "no split": lambda x: x[:0],
     "NaN": lambda x: np.where(x == x.max(), np.nan, x),
     "infinite": lambda x: np.where(x == x.max(), np.inf, x),
 }
-REFUSED = {"bool", "complex", "words", "none", "vector", "no sequence", "two of three", "no split", "NaN", "infinite"}
+REFUSED = {"bool", "complex", "words", "none", "vector", "no sequence", "two of three", "four of three"}
+REFUSED |= {"one text", "one split of several", "no split", "NaN", "infinite"}
 
 
 def swept(seeds=(0, 1), levels=3, sequences=6, seed=0):
@@ -122,6 +126,17 @@ def test_what_has_no_share_is_named(change, named):
         bootstrap_share(**arguments)
 
 
+def test_losses_of_the_split_that_is_asked_are_enough_and_all_of_equally_many_texts():
+    table, losses = swept()
+    first = {key: loss[:1] for key, loss in losses.items()}
+    assert bootstrap_share(table, first, "s", 0, n=1)[0] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"losses\['standard/s/0/0'\] has shape \(1, 3, 6\)"):
+        bootstrap_share(table, first, "s", 1, n=1)
+    losses["gated/s/1/2"] = losses["gated/s/1/2"][..., :4]
+    with pytest.raises(ValueError, match=r"losses are of \[4, 6\] sequences; expected equally many in every run"):
+        bootstrap_share(table, losses, "s", 0, n=1)
+
+
 def test_columns_of_the_split_that_is_asked_are_enough():
     table, losses = swept()
     assert bootstrap_share(table.drop(columns="l0_human"), losses, "s", 0, n=1)[0] == pytest.approx(0.5)
@@ -133,7 +148,7 @@ def test_columns_of_the_split_that_is_asked_are_enough():
 
 def test_other_sites_and_other_arms_in_the_table_change_nothing():
     table, losses = swept()
-    elsewhere = [table.assign(site="t", l0=3.0), table.assign(architecture="topk", l0=5.0)]
+    elsewhere = [table.assign(site="a", l0=3.0), table.assign(site="z", l0=3.0), table.assign(architecture="topk")]
     more = pd.concat([table, *elsewhere], ignore_index=True)
     one, other = (bootstrap_share(each, losses, "s", 0, n=5) for each in (table, more))
     assert one[0] == other[0] and np.array_equal(one[1], other[1])
