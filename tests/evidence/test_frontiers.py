@@ -70,10 +70,21 @@ def test_arms_are_compared_where_all_of_them_are_and_evenly_in_log_l0():
     at = overlap(curves)
     assert at.shape == (33,) and np.exp(at[[0, -1]]) == pytest.approx([2, 10])
     assert np.diff(at) == pytest.approx(np.full(32, np.log(5) / 32))
-    for other in ([10.0, 12.0], [30.0, 40.0]):  # from one point on there is nothing to compare
-        wanted = f"curves share no range of L0: {{'a': (1.0, 10.0), 'c': {tuple(other)}}}"
+    for other in ([10.0, 12.1], [30.06, 40.04]):  # from one point on there is nothing to compare
+        wanted = f"curves share no range of L0: {{'a': (1.0, 10.0), 'c': {tuple(round(l0, 1) for l0 in other)}}}"
         with pytest.raises(ValueError, match=re.escape(wanted)):
             overlap({"a": curves["a"], "c": (np.array(other), np.zeros(2))})
+
+
+def test_fewer_than_one_active_feature_is_a_sparsity_like_any_other():
+    l0 = np.array([0.2, 0.9])
+    assert at_l0(l0, np.log(l0), 0.5) == pytest.approx(np.log(0.5))
+    curves = {"standard": (l0, np.log(l0)), "a": (l0, np.log(l0) + 0.3)}
+    assert mean_gain(curves, "a") == pytest.approx(0.3) and np.exp(overlap(curves)[[0, -1]]) == pytest.approx(l0)
+
+
+def test_runs_of_one_l0_are_averaged_and_nothing_else_is():
+    assert at_l0(np.full(3, 8.0), np.array([[1.0, 2, 6], [0, 0, 3]]), 8.0).tolist() == [3, 1]
 
 
 TWO = np.array([4.0, 8.0])

@@ -126,6 +126,23 @@ def test_what_has_no_share_is_named(change, named):
         bootstrap_share(**arguments)
 
 
+@pytest.mark.parametrize("guise", sorted(REFUSED))
+def test_one_run_of_no_use_is_named_on_either_split(guise):
+    table, losses = swept()
+    losses["gated/s/1/0"] = GUISES[guise](losses["gated/s/1/0"])
+    for split in (0, 1):
+        with pytest.raises(ValueError, match=r"losses\['gated/s/1/0'\]"):
+            bootstrap_share(table, losses, "s", split, n=1)
+
+
+def test_two_thousand_draws_of_the_first_seed_unless_told():
+    table, losses = swept()
+    losses["gated/s/1/0"] += np.random.default_rng(0).normal(0, 0.1, 6)
+    value, draws = bootstrap_share(table, losses, "s", 0)
+    assert np.array_equal(draws, bootstrap_share(table, losses, "s", 0, n=2000, seed=0)[1]) and len(draws) == 2000
+    assert not np.array_equal(draws, bootstrap_share(table, losses, "s", 0, seed=1)[1])
+
+
 def test_losses_of_the_split_that_is_asked_are_enough_and_all_of_equally_many_texts():
     table, losses = swept()
     first = {key: loss[:1] for key, loss in losses.items()}
@@ -164,4 +181,5 @@ def test_runs_of_one_seed_more_than_others_are_left_out():
     value, draws = bootstrap_share(fewer, losses, "s", 0, n=30)
     assert value == pytest.approx(0.5) and draws == pytest.approx(np.full(30, 0.5))
     _, draws = bootstrap_share(table, losses, "s", 0, n=200)
+    assert np.mean([round(3 - d * 6) for d in draws]) == pytest.approx(1, abs=0.25), "each as often as another"
     assert {round(d * 6) for d in draws} == {0, 1, 2, 3}, "of three draws none to all hit the odd seed"
