@@ -27,7 +27,7 @@ def cluster(folder, workers, more=()):
     scheduler = start("dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
     started = [scheduler]
     try:
-        wait_for(file.exists, scheduler)
+        wait_for(lambda: file.exists() and file.read_text().rstrip().endswith("}"), scheduler)  # written, and whole
         address = json.loads(file.read_text())["address"]
         options = (address, "--no-nanny", "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
         started += [start("dask_worker", *options) for _ in range(workers)]

@@ -34,11 +34,15 @@ GUISES = {
     "no sequence": lambda x: x[..., :0],
     "one sequence": lambda x: x[..., :1],
     "two of three": lambda x: x[:, :2],
+    "four of three": lambda x: np.concatenate([x, x[:, :1]], 1),
+    "one split of several": lambda x: x[None],
+    "one text": lambda x: x[0],
     "no split": lambda x: x[:0],
     "NaN": lambda x: np.where(x == x.max(), np.nan, x),
     "infinite": lambda x: np.where(x == x.max(), np.inf, x),
 }
-REFUSED = {"bool", "complex", "words", "none", "vector", "no sequence", "two of three", "no split", "NaN", "infinite"}
+REFUSED = {"bool", "complex", "words", "none", "vector", "no sequence", "two of three", "four of three"}
+REFUSED |= {"one text", "one split of several", "no split", "NaN", "infinite"}
 
 
 def swept(seeds=(0, 1), levels=3, sequences=6, seed=0):
@@ -83,7 +87,10 @@ def test_texts_drawn_together_and_seeds_drawn_with_them_make_the_spread():
     """Against a bootstrap that is written out: one seed's share for every draw of texts."""
     table, losses = swept((0,), sequences=40)
     rng = np.random.default_rng(3)
+    clean, zero = rng.gamma(1, 2, (2, 40))  # texts differ in what can be lost on them
     for key in losses:
+        losses[key][:, 0] += clean
+        losses[key][:, 2] += zero
         losses[key][:, 1] += rng.normal(0, 0.2, 40) * (0.5 + ARMS[key.split("/")[0]])
 
     def share(picked):
@@ -96,6 +103,7 @@ def test_texts_drawn_together_and_seeds_drawn_with_them_make_the_spread():
     value, draws = bootstrap_share(table, losses, "s", 0, n=2000)
     by_hand = [share(rng.integers(0, 40, 40)) for _ in range(2000)]
     assert value == pytest.approx(share(np.arange(40)))
+    assert value not in bootstrap_share(table, losses, "s", 0, n=3)[1], "a draw is none of the sample itself"
     assert np.quantile(draws, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(by_hand, [0.1, 0.5, 0.9]), abs=0.01)
 
 
@@ -118,6 +126,34 @@ def test_what_has_no_share_is_named(change, named):
         bootstrap_share(**arguments)
 
 
+@pytest.mark.parametrize("guise", sorted(REFUSED))
+def test_one_run_of_no_use_is_named_on_either_split(guise):
+    table, losses = swept()
+    losses["gated/s/1/0"] = GUISES[guise](losses["gated/s/1/0"])
+    for split in (0, 1):
+        with pytest.raises(ValueError, match=r"losses\['gated/s/1/0'\]"):
+            bootstrap_share(table, losses, "s", split, n=1)
+
+
+def test_two_thousand_draws_of_the_first_seed_unless_told():
+    table, losses = swept()
+    losses["gated/s/1/0"] += np.random.default_rng(0).normal(0, 0.1, 6)
+    value, draws = bootstrap_share(table, losses, "s", 0)
+    assert np.array_equal(draws, bootstrap_share(table, losses, "s", 0, n=2000, seed=0)[1]) and len(draws) == 2000
+    assert not np.array_equal(draws, bootstrap_share(table, losses, "s", 0, seed=1)[1])
+
+
+def test_losses_of_the_split_that_is_asked_are_enough_and_all_of_equally_many_texts():
+    table, losses = swept()
+    first = {key: loss[:1] for key, loss in losses.items()}
+    assert bootstrap_share(table, first, "s", 0, n=1)[0] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"losses\['standard/s/0/0'\] has shape \(1, 3, 6\)"):
+        bootstrap_share(table, first, "s", 1, n=1)
+    losses["gated/s/1/2"] = losses["gated/s/1/2"][..., :4]
+    with pytest.raises(ValueError, match=r"losses are of \[4, 6\] sequences; expected equally many in every run"):
+        bootstrap_share(table, losses, "s", 0, n=1)
+
+
 def test_columns_of_the_split_that_is_asked_are_enough():
     table, losses = swept()
     assert bootstrap_share(table.drop(columns="l0_human"), losses, "s", 0, n=1)[0] == pytest.approx(0.5)
@@ -125,3 +161,25 @@ def test_columns_of_the_split_that_is_asked_are_enough():
         bootstrap_share(table.drop(columns="l0_human"), losses, "s", 1, n=1)
     seeds_apart = table[(table.seed == 0) | (table.architecture != "gated")]
     assert bootstrap_share(seeds_apart, losses, "s", 0, n=1)[0] == pytest.approx(0.5)
+
+
+def test_other_sites_and_other_arms_in_the_table_change_nothing():
+    table, losses = swept()
+    elsewhere = [table.assign(site="a", l0=3.0), table.assign(site="z", l0=3.0), table.assign(architecture="topk")]
+    more = pd.concat([table, *elsewhere], ignore_index=True)
+    one, other = (bootstrap_share(each, losses, "s", 0, n=5) for each in (table, more))
+    assert one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+def test_runs_of_one_seed_more_than_others_are_left_out():
+    """Seeds with fewer runs are not among those that are drawn."""
+    table, losses = swept((0, 1, 2))
+    for level in range(3):
+        losses[f"expanded/s/2/{level}"][:, 1] += 0.1  # in this seed expanded gains nothing
+    fewer = table.drop(table[(table.seed == 2) & (table.level == 1) & (table.architecture == "gated")].index)
+    assert bootstrap_share(table, losses, "s", 0, n=1)[0] == pytest.approx(1 / 3)
+    value, draws = bootstrap_share(fewer, losses, "s", 0, n=30)
+    assert value == pytest.approx(0.5) and draws == pytest.approx(np.full(30, 0.5))
+    _, draws = bootstrap_share(table, losses, "s", 0, n=200)
+    assert np.mean([round(3 - d * 6) for d in draws]) == pytest.approx(1, abs=0.25), "each as often as another"
+    assert {round(d * 6) for d in draws} == {0, 1, 2, 3}, "of three draws none to all hit the odd seed"

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from models import write_gguf
@@ -76,6 +79,16 @@ def test_a_cache_that_cannot_be_made_is_named(cache, only_read):
         cache_dir()
 
 
+def test_what_was_to_be_written_and_what_is_free_are_in_megabytes(cache, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda there: SimpleNamespace(free=12_345_678_901_234_567))
+    full = OSError(errno.ENOSPC, "No space")
+    for size, said in ((3_000_000_000_400_000, r"a \(3,000,000,000 MB\) cannot"), (None, "a cannot"), (0, "a cannot")):
+        left = r"No space left on device; 12,345,678,901 MB are free there\. Name"
+        wanted = rf"{re.escape(str(cache))}/{said} be written: {left}"
+        with pytest.raises(OSError, match=wanted), store.atomic(cache_dir() / "a", size):
+            raise full
+
+
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space"), RuntimeError("No space left on device (28)")])
 def test_a_full_disk_is_said_and_nothing_half_written_stays(cache, failure):
     with pytest.raises(OSError, match=r"a.bin \(3 MB\) cannot be written: No space left.*CACHE=…") as caught:
@@ -101,6 +114,17 @@ def test_a_flipped_bit_is_found_and_mended(tiny, cache, capsys):
     file.write_bytes(turned)
     assert sha256(module.model_folder(tiny) / "model.safetensors") == before
     assert "model.safetensors is corrupt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [[], ["gemma3-270m"], ["b", "a"]])
+def test_the_command_puts_in_place_what_it_is_asked_for(asked, monkeypatch, capsys):
+    monkeypatch.setattr(module, "fetch", lambda name: f"/files/{name}.gguf")
+    monkeypatch.setattr(module, "model_folder", lambda name: f"/cache/{name}")
+    monkeypatch.setattr(sys, "argv", ["helpers.lm", *asked])
+    runpy.run_module("helpers.lm.__main__", run_name="__main__")
+    names = asked or ["smollm2-135m"]  # what `make` asks for
+    said = [f"/files/{name}.gguf is in place; converted to /cache/{name}" for name in names]
+    assert capsys.readouterr().out.splitlines() == said
 
 
 def test_without_a_home_there_is_still_a_cache(tmp_path):

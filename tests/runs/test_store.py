@@ -120,6 +120,24 @@ def test_a_corrupt_manifest_is_named(artifacts):
         store.artifact("a")
 
 
+@pytest.mark.parametrize("content", ["", "0", "zz", "another text"])
+def test_any_other_content_is_corrupt(artifacts, content):
+    """Whether its hash comes before or after the one recorded."""
+    store.save_artifact("a", lambda path: path.write_text("recorded"))
+    recorded = store.sha256(artifacts / "a")
+    (artifacts / "a").write_text(content)
+    with pytest.raises(OSError, match=rf"sha256 {store.sha256(artifacts / 'a')[:12]}…, manifest says {recorded[:12]}…"):
+        store.artifact("a")
+
+
+@pytest.mark.parametrize("name", [".", "./a", "a/", "reduced", "manifest.json", "b/manifest.json", ".manifest.lock"])
+def test_no_artifact_takes_the_place_of_the_folder_or_of_its_manifest(artifacts, name):
+    store.save_artifact("kept", lambda path: path.write_text("kept"))
+    with pytest.raises(ValueError, match="expected a relative path"):
+        store.save_artifact(name, lambda path: path.write_text("x"))
+    assert store.artifact("kept").read_text() == "kept" and names(artifacts.parent) == ["artifacts"]
+
+
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../a", "a/../../b"])
 def test_artifacts_stay_inside_their_folder(artifacts, name):
     with pytest.raises(ValueError, match="expected a relative path"):
@@ -135,3 +153,57 @@ def test_every_shipped_artifact_is_the_one_recorded(name):
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path / "cache"))
     assert store.cache_dir() == tmp_path / "cache" and (tmp_path / "cache").is_dir()
+
+
+def test_folders_are_made_as_deep_as_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPEN_THREADS_CACHE", str(tmp_path / "a" / "b"))
+    monkeypatch.setenv("OPEN_THREADS_ARTIFACTS", str(tmp_path / "c" / "d"))
+    assert store.cache_dir() == store.cache_dir() == tmp_path / "a" / "b"
+    for name in ("e/f/g", "e/f/g", "reduced/e/f/g"):
+        assert store.save_artifact(name, lambda path: path.write_text("x")) == store.artifact(name)
+    with store.atomic(tmp_path / "h" / "i" / "j") as path:
+        path.write_text("x")
+    assert (tmp_path / "h" / "i" / "j").read_text() == "x"
+
+
+def test_a_failure_is_told_even_where_the_scratch_is_gone_already(tmp_path):
+    with pytest.raises(KeyError, match="the reason"), store.atomic(tmp_path / "a") as path:
+        path.parent.rmdir()
+        raise KeyError("the reason")
+    assert names(tmp_path) == []
+
+
+def test_a_manifest_changes_where_an_artifact_does_and_nowhere_else(artifacts):
+    for name in ("b", "a", "c"):
+        store.save_artifact(name, lambda path: path.write_text("x"), seed=0, recipe="by hand")
+    text = (artifacts / "manifest.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+    assert list(store.manifest()) == ["a", "b", "c"]
+
+
+def test_the_shipped_artifacts_lie_beside_the_package(monkeypatch):
+    monkeypatch.delenv("OPEN_THREADS_ARTIFACTS", raising=False)
+    assert (store.ROOT / "helpers" / "runs" / "store.py").samefile(store.__file__)
+    assert store.artifacts_dir() == store.ROOT / "artifacts" and len(store.manifest()) > 10
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "processor", "said"),
+    [
+        ("processor\t: 0\nmodel name\t: A: 2 GHz\nmodel name\t: B\n", "p", "A: 2 GHz, "),
+        ("processor\t: 0\n", "p", "p, "),
+        (None, "p", "p, "),
+        (None, "", "m, "),
+    ],
+)
+def test_a_machine_is_called_by_the_best_name_it_has(monkeypatch, cpuinfo, processor, said):
+    def read(path):
+        if cpuinfo is None:
+            raise OSError
+        return cpuinfo
+
+    monkeypatch.setattr(store.Path, "read_text", read)
+    monkeypatch.setattr(store.platform, "processor", lambda: processor)
+    monkeypatch.setattr(store.platform, "machine", lambda: "m")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert store.hardware().startswith(said) and "cores, torch" in store.hardware()

@@ -77,6 +77,11 @@ def test_a_configuration_that_is_not_json_is_named(folder):
         ({"architecture": "transcoder"}, "transcoder"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations"),
         ({"d_sae": 33}, "33"),
+        ({"activation_fn": "tanh-relu"}, "activation_fn='tanh-relu'; expected 'relu' or 'topk'"),
+        ({"activation_fn": "topk"}, "k=None; expected an integer from 1 to d_sae=32"),
+        ({"activation_fn": "topk", "activation_fn_kwargs": {"k": 33}}, "k=33; expected an integer from 1 to"),
+        ({"architecture": "topk", "k": "many"}, "k='many'; expected an integer"),
+        ({"architecture": "gated"}, "no tensor 'b_gate', which architecture='gated' needs"),
     ],
 )
 def test_a_configuration_that_cannot_be_honoured_is_refused(folder, changes, message):
@@ -92,9 +97,17 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(folder, changes, mes
         ("b_enc", torch.zeros(31)),
         ("W_dec", torch.zeros(32, 15)),
         ("W_enc", torch.full((16, 32), torch.nan)),
+        ("W_enc", torch.zeros(16)),
+        ("threshold", torch.zeros(32)),
     ],
 )
 def test_a_bad_tensor_is_named(folder, name, value):
     replace(folder, name, value)
     with pytest.raises(ValueError, match=name):
         load_saelens(folder)
+
+
+def test_factors_of_a_finetuned_decoder_are_in_its_rows(folder):
+    plain, factors = load_saelens(folder), torch.linspace(0.5, 2, 32)
+    replace(folder, "scaling_factor", factors)
+    torch.testing.assert_close(load_saelens(folder).W_dec, plain.W_dec * factors[:, None])

@@ -143,6 +143,15 @@ def test_a_resumed_run_skips_what_an_iterable_has_given(tmp_path):
     assert torch.equal(sae.W_enc, whole.W_enc)
 
 
+def test_batches_that_hang_on_a_graph_train_the_dictionary_alone():
+    weight = torch.ones(8, requires_grad=True)
+    one, other = (build("topk", 8, 16, generator=seeded(), k=2) for _ in range(2))
+    x = torch.randn(32, 8, generator=seeded(1))
+    train(one, lambda step: x * weight, steps=5, lr=1e-2, progress=False)
+    train(other, lambda step: x, steps=5, lr=1e-2, progress=False)
+    assert weight.grad is None and torch.equal(one.W_dec, other.W_dec)
+
+
 def test_running_out_of_batches_is_said():
     with pytest.raises(ValueError, match="ran out after 3 of steps=5"):
         train(new(), [batch(0)] * 3, steps=5, lr=1e-3, progress=False)
