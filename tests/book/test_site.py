@@ -125,6 +125,13 @@ def test_the_root_is_the_front_page_with_the_first_verdict(browser, address):
         assert len(answers) >= 7 and any(c.isdigit() for c in answers[0]), answers
 
 
+def test_on_paper_no_interval_says_its_number_thrice(browser, address):
+    with Visit(browser, f"{address}/") as visit:
+        visit.page.emulate_media(media="print")
+        text = visit.page.locator("article").inner_text()
+        assert re.search(r"\d \(\S+ to \S+\)", text) and not re.search(r"(\S+) \(\1 to \1\)", text)
+
+
 def test_formulas_are_typeset(browser, address):
     with Visit(browser, f"{address}/book/notation.html") as visit:
         assert visit.page.locator("math").count() > 20
