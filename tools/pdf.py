@@ -29,6 +29,7 @@ STYLE = """
 .chapter:first-of-type { break-before: auto; }
 body { font-size: 11pt; }
 .bd-article { font-size: 11pt; padding: 0 !important; }
+h1, h2, h3 { white-space: pre-wrap; } /* else a bookmark loses the space at which its heading was broken */
 """
 
 

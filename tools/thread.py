@@ -97,7 +97,7 @@ def begin(title: str, question: str = QUESTION) -> Path:
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     nbformat.write(folds.fold(notebook), path)
     line = {"number": n, "notebook": stem, "title": title, "question": question}
-    line |= {"held_against": "the same with shuffled columns", "second_model": "none", "seeds": 0, "seeds_in": "text"}
+    line |= {"held_against": "shuffled columns", "second_model": "none", "seeds": 0, "seeds_in": "text"}
     with open(ROOT / "book" / "threads.yml", "a", encoding="utf-8") as file:
         file.write(f"- {json.dumps(line, ensure_ascii=False)}\n")
     contents = ROOT / "_toc.yml"

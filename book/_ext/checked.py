@@ -17,6 +17,7 @@ from front import link, plain_table
 
 STATUS = Path("book") / "status.json"
 COLUMNS = ("Chapter", "Run again and agreed", "Run time", "Versions")
+VERSIONS = 3  # the column
 
 BUSY = 1  # processes that waited or ran before
 
@@ -28,7 +29,10 @@ def digest(path: Path) -> str:
 
 
 class Status(Directive):
-    """``{status}``: a row a chapter, with the day, the run time on two cores and the versions."""
+    """``{status}``: a row a chapter, with the day, the run time on two cores and the versions.
+
+    Versions that all of them share are said once, below.
+    """
 
     def run(self) -> list[nodes.Node]:
         env = self.state.document.settings.env
@@ -36,7 +40,11 @@ class Status(Directive):
         env.note_dependency(str(path))
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         rows = [self.row(thread, known.get(thread.notebook)) for thread in chapters.threads() if thread.path.exists()]
-        return [plain_table(COLUMNS, rows, ["status-table"])]
+        shared = {row[VERSIONS][0].astext() for row in rows} - {"–"}
+        if len(shared) != 1:
+            return [plain_table(COLUMNS, rows, ["status-table"])]
+        table = plain_table(COLUMNS[:VERSIONS], [row[:VERSIONS] for row in rows], ["status-table"])
+        return [table, nodes.paragraph(text=f"All on {shared.pop()}.")]
 
     @staticmethod
     def row(thread, made: dict | None) -> list[list[nodes.Node]]:

@@ -138,6 +138,7 @@
     const parts = [many(results.length, "feature")];
     if (!$("query").value) parts[0] += " that fire";
     if (loaded < about.sites.length) parts.push(`in ${loaded} of ${many(about.sites.length, "site")} so far`);
+    else if (!results.length && $("query").value) parts.push("have that in name, token or site; try a part of it");
     $("status").textContent = [parts.join(" "), ...failed].join(". ");
     if (held) hold(held);
   };

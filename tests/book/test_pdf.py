@@ -1,6 +1,7 @@
 """The book as one file: every chapter, figure and reference is in it, and links lead to pages."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -81,8 +82,8 @@ def test_figures_formulas_folds_and_references_are_in_it(printed):
         "11 of 16 (9 to 13 of",
     ):
         assert words in text, words
-    pictures = [len(page.images) for page in printed.pages]
-    assert sum(pictures) == 3  # the answer on the front page and in its chapter, the drawing
+    drawn = [len(re.findall(rb"/X\d+ Do\b", page.get_contents().get_data())) for page in printed.pages]
+    assert sum(drawn) == 3  # the answer on the front page and in its chapter, the drawing
 
 
 def test_no_code_that_is_folded_and_nothing_of_the_screen_is_in_it(printed):
@@ -119,6 +120,18 @@ def test_a_number_on_the_front_page_leads_to_its_chapter(printed):
 def test_pages_are_numbered(printed):
     for number, text in enumerate(texts(printed), 1):
         assert text.endswith(f" {number}"), text[-40:]
+
+
+def test_a_heading_of_two_lines_keeps_its_words_apart_in_the_bookmarks(tmp_path, browser):
+    pypdf = pytest.importorskip("pypdf", reason="pypdf reads the file: it is in requirements.txt")
+    site, path = tmp_path / "site", tmp_path / "book.pdf"
+    site.mkdir()
+    title = "With many features, reading a direction stops paying long before the bound that was given for it"
+    page = f"<title>T</title><article class='bd-article'><section><h1>{title}</h1></section></article>"
+    (site / "index.html").write_text(page, encoding="utf-8")
+    result = subprocess.run([sys.executable, pdf.__file__, site, path], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert bookmarks(pypdf.PdfReader(path)) == [(title, 0)]
 
 
 def test_a_missing_site_is_said(tmp_path):

@@ -32,6 +32,11 @@ SHIFTS = """window.shifts = []; new PerformanceObserver(list => list.getEntries(
     .observe({type: 'layout-shift', buffered: true})"""
 SHIFT = 0.05
 
+# The numbers whose interval is printed, and that interval.
+PRINTED = """[...document.querySelectorAll('article .told.number')]
+    .filter(e => e.querySelector('.interval')?.checkVisibility())
+    .map(e => [e.querySelector('a').innerText, e.querySelector('.interval').innerText.trim()])"""
+
 # What can be scrolled sideways and holds nothing that takes the focus.
 UNREACHED = """[...document.querySelectorAll('.bd-article *')].filter(e => e.scrollWidth > e.clientWidth + 1
     && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
@@ -123,6 +128,13 @@ def test_the_root_is_the_front_page_with_the_first_verdict(browser, address):
     with Visit(browser, f"{address}/") as visit:
         answers = visit.page.locator(".thread-card :is(.opening, .thread-verdict)").all_inner_texts()
         assert len(answers) >= 7 and any(c.isdigit() for c in answers[0]), answers
+
+
+def test_on_paper_no_interval_says_its_number_thrice(browser, address):
+    with Visit(browser, f"{address}/") as visit:
+        visit.page.emulate_media(media="print")
+        seen = visit.page.evaluate(PRINTED)
+        assert seen and not [one for one in seen if one[1] == f"{one[0]} to {one[0]}"]
 
 
 def test_formulas_are_typeset(browser, address):

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+from types import SimpleNamespace
 
 import chapters
 import checked
@@ -17,9 +18,39 @@ def rows(tab):
 
 
 def test_a_chapter_that_was_run_shows_day_time_and_versions_and_the_others_that_they_were_not(visit):
-    four, five = rows(visit("book/status.html"))
-    assert four == ["4 · Values", "2030-01-02; changed since", "61 s", "Python 3.11.0"]
-    assert five == ["5 · An older one", "not yet", "–", "–"]
+    tab = visit("book/status.html")
+    four, five = rows(tab)
+    assert four == ["4 · Values", "2030-01-02; changed since", "61 s"]
+    assert five == ["5 · An older one", "not yet", "–"]
+    assert tab.get_by_text("All on Python 3.11.0.").count() == 1
+
+
+def test_on_a_phone_a_row_says_what_its_numbers_are(visit):
+    tab = visit("book/status.html", viewport={"width": 375, "height": 700})
+    before = "e => getComputedStyle(e, '::before').content"
+    said = [one.evaluate(before) for one in tab.locator(".status-table tbody tr").first.locator("td p").all()]
+    assert said == ["none", '"agreed: "', '"run time: "']
+
+
+def test_versions_have_a_column_where_chapters_differ(tmp_path):
+    made = {"seconds": 9, "load": 0.1, "checked": "2030-01-02", "cells": ""}
+    names = [thread.notebook for thread in chapters.threads()]
+    known = {name: {**made, "versions": {"numpy": f"{i % 2}.0"}} for i, name in enumerate(names[:2])}
+    (tmp_path / "book").mkdir()
+    directive = checked.Status(
+        "status", [], {}, [], 1, 0, "", SimpleNamespace(document=document(tmp_path)), SimpleNamespace(reporter=None)
+    )
+    for same, found in ((False, [4]), (True, [3])):
+        for one in known.values() if same else ():
+            one["versions"] = {"numpy": "1.0"}
+        (tmp_path / "book" / "status.json").write_text(json.dumps(known))
+        tables = [node for node in directive.run() if node.tagname == "table"]
+        assert [table[0]["cols"] for table in tables] == found
+
+
+def document(folder):
+    env = SimpleNamespace(srcdir=str(folder), note_dependency=lambda path: None)
+    return SimpleNamespace(settings=SimpleNamespace(env=env))
 
 
 def test_the_shipped_file_speaks_of_notebooks_that_are_there_in_the_form_that_the_command_writes():

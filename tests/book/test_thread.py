@@ -46,6 +46,8 @@ def test_it_is_in_the_lists_behind_the_others(project):
     assert chapters[-1] == f"notebooks/{last['notebook']}"
     notebook = nbformat.read(project / f"{chapters[-1]}.ipynb", as_version=4)
     nbformat.validate(notebook)
+    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert last["held_against"] in prose  # as the table of verdicts has it
     assert "Are three riffles enough?" in notebook.cells[1].source and "**Open.**" in notebook.cells[1].source
     hidden = [cell for cell in notebook.cells if "hide-input" in cell.metadata.get("tags", [])]
     assert len(hidden) > 5 and all(cell.metadata.cellView == "form" for cell in hidden)
