@@ -20,21 +20,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ranks import bf16_is_fast, places
 from . import entries
-from .largest import largest, places, positions
+from .largest import largest, positions
 
 MAX_DENSITY = 0.12  # beyond this share of non-zero codes the dense products are faster (measured on AVX-512 machines)
 MAX_DENSITY_CARD = 0.01  # on a graphics card, reckoned: four products and copies, or four rows an entry at 3 TB/s
 FEW = 512  # features, below which nothing but Dense is worth its while
-
-
-def bf16_is_fast(device: torch.device | str = "cpu") -> bool:
-    """Whether matrix products in bfloat16 have hardware behind them on ``device``."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.device(device).type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
 
 
 class Encoded(NamedTuple):

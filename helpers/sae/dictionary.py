@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from ..checks import all_finite, finite, real, whole
+from ..ranks import places
 from .codes import Dense
-from .largest import places
 from .penalties import penalty
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ranks import places
 from . import entries
 
 
@@ -56,13 +57,6 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     if values.device.type == "cuda":
         return values.sort(descending=True).values[k - 1]
     return values.kthvalue(len(values) - k + 1).values
-
-
-def places(mask: Tensor) -> Tensor:
-    """Where a mask is true, counted along it row by row. On a processor NumPy finds them, in half of torch's time."""
-    if mask.device.type != "cpu":
-        return mask.flatten().nonzero()[:, 0]
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def above(values: Tensor, least: float) -> Tensor:
