@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+PART = 2**20  # numbers compared at a time
 
 
 def bf16_is_fast(device: torch.device | str = "cpu") -> bool:
@@ -33,33 +34,49 @@ def keys(values: Tensor) -> Tensor:
     return values.view(BITS[values.dtype]) if values.device.type == "cpu" else values
 
 
-def reached(values: Tensor, k: int, dim: int) -> Tensor:
-    """A number that at least ``k`` of ``values`` along ``dim`` reach, and few more; that dimension is left as 1.
-
-    It is the k-th largest of the maxima of groups, since one in each of these groups reaches it. On a processor it is
-    -inf instead of a negative number.
-    """
-    n, seen = values.shape[dim], keys(values)
-    width = max(1, n // (8 * k))
-    tops = seen.narrow(dim, 0, n // width * width).unflatten(dim, (width, -1)).amax(dim)
+def kth(values: Tensor, k: int, dim: int) -> Tensor:
+    """The ``k``-th largest along ``dim``, which stays as 1. On a processor it is -inf instead of a negative number."""
     if values.device.type != "cpu":
-        return tops.topk(k, dim=dim, sorted=False).values.amin(dim, keepdim=True)
-    least = torch.from_numpy(np.partition(tops.numpy(), -k, axis=dim)).narrow(dim, -k, 1).clone()
+        return values.topk(k, dim=dim, sorted=False).values.amin(dim, keepdim=True)
+    least = torch.from_numpy(np.partition(keys(values).numpy(), -k, axis=dim)).narrow(dim, -k, 1).clone()
     return least.view(values.dtype).masked_fill(least < 0, -torch.inf)
 
 
-def reaching(values: Tensor, least: Tensor, most: float = torch.inf) -> Tensor | None:
-    """Where ``values`` are at least ``least``, which is broadcast: counted row by row, ascending.
+def reached(values: Tensor, k: int, dim: int) -> Tensor:
+    """A number that at least ``k`` of ``values`` along ``dim`` reach, and few more, as :func:`kth` gives it.
 
-    Nothing where there are more than ``most``. On a processor a ``least`` not above 0 counts as -inf.
+    It is the k-th largest of the maxima of groups, since one in each of these groups reaches it.
     """
-    if values.device.type == "cpu":
-        seen = keys(least)
-        seen = seen.masked_fill(~(least > 0), torch.iinfo(seen.dtype).min)
-        mask = torch.from_numpy(keys(values).numpy() >= seen.numpy())
-    else:
+    n = values.shape[dim]
+    width = max(1, n // (8 * k))
+    tops = keys(values).narrow(dim, 0, n // width * width).unflatten(dim, (width, -1)).amax(dim)
+    return kth(tops.view(values.dtype), k, dim)
+
+
+def reaching(values: Tensor, least: Tensor, most: float = torch.inf) -> Tensor | None:
+    """Where ``values (m, n)`` are at least ``least``, which is ``(m, 1)`` or ``(1, n)``: counted row by row, ascending.
+
+    Nothing where there are more than ``most``. On a processor a ``least`` not above 0 counts as -inf, and no mask of
+    all is made.
+    """
+    if values.device.type != "cpu":
         mask = values >= least
-    return places(mask) if most == torch.inf or int(mask.count_nonzero()) <= most else None
+        return places(mask) if most == torch.inf or int(mask.count_nonzero()) <= most else None
+    bits, cut = keys(values).numpy(), keys(least).masked_fill(~(least > 0), torch.iinfo(BITS[least.dtype]).min)
+    (m, n), cut, found, many = bits.shape, cut.expand_as(values).numpy(), [], 0
+    for i in range(0, m, step := max(1, PART // max(n, 1))):
+        found.append(np.flatnonzero(bits[i : i + step] >= cut[i : i + step]) + i * n)
+        many += len(found[-1])
+        if many > most:
+            return None
+    return torch.from_numpy(np.concatenate(found) if found else np.empty(0, np.int64))
+
+
+def positive(values: Tensor) -> Tensor:
+    """Where numbers are above 0: a mask."""
+    if values.device.type != "cpu":
+        return values > 0
+    return torch.from_numpy(keys(values.detach()).numpy() > 0)
 
 
 def places(mask: Tensor) -> Tensor:

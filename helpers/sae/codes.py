@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..ranks import bf16_is_fast, places
+from ..ranks import bf16_is_fast
 from . import entries
 from .largest import largest, positions
 
@@ -147,12 +147,9 @@ class Active:
         return out
 
     def strongest(self, k: int, among: Tensor) -> tuple[Active, Tensor]:
-        if self.where.kernels:
-            some = among.nonzero()[:, 0]
-            at = positions(self.full.index_select(1, some), min(k, len(some)))
-            flat = at // len(some) * self.d_sae + some[at % len(some)]
-        else:
-            flat = places(_strongest(self.full, k, among))
+        some = among.nonzero()[:, 0]
+        at = positions(self.full.index_select(1, some), min(k, len(some)))
+        flat = at // len(some) * self.d_sae + some[at % len(some)]
         other = Active(self.sae, self.x, self.known, flat)
         other.copies = self.copies
         return other, other.pre.relu()
@@ -218,7 +215,7 @@ class _Encode(torch.autograd.Function):
     def forward(ctx, rows, W_enc, b_enc, b_dec, full, where):
         ctx.where = where
         ctx.save_for_backward(rows, W_enc)
-        return full.view(-1)[where.flat].to(W_enc.dtype)
+        return full.view(-1).index_select(0, where.flat).to(W_enc.dtype)
 
     @staticmethod
     def backward(ctx, grad):
