@@ -60,10 +60,8 @@ def largest_cosines(
             if kind not in rounded:
                 rounded[kind] = *_rounded(units, kind), units.rows.new_empty(n * min(chunk, m), dtype=kind)
             low, error, buffer = rounded[kind]
-            rough = buffer[: n * len(own)].view(n, -1)
-            torch.mm(
-                low, low[own].T, out=rough
-            )  # so that candidates come by columns, and each of their rows is read once
+            rough = buffer[: n * len(own)].view(n, -1)  # so candidates come by columns: each row of them is read once
+            torch.mm(low, low[own].T, out=rough)
             rough = rough.abs_() if absolute else rough
             rough[own, torch.arange(len(own), device=device)] = -torch.inf
             at = _candidates(rough, error[own], k)
