@@ -203,13 +203,14 @@ class Worker:
         path.write_text(json.dumps(job))
         python = job.get("python") or (sys.executable if job["library"] in ("here", "buffer") else str(PEERS))
         self.log = path.with_suffix(".log")
+        environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}  # ours sets it for itself
         self.process = subprocess.Popen(
             [python, str(Path(__file__).with_name("worker.py")), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=open(self.log, "w"),  # noqa: SIM115 (closed with the process)
             text=True,
-            env={**os.environ, "TQDM_DISABLE": "1", "WANDB_MODE": "disabled"},
+            env={**environment, "TQDM_DISABLE": "1", "WANDB_MODE": "disabled"},
         )
         self.seconds: list[float] = []
         self.losses: list[float] = []

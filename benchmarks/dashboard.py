@@ -15,7 +15,6 @@ import base64
 import gzip
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import report
+from benchmarks.peak import peak
 from helpers.runs import ROOT
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
@@ -100,11 +100,10 @@ class Clock:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {
             "seconds": time.perf_counter() - self.wall,
             "cpu_seconds": time.process_time() - self.cpu,
-            "peak": peak,
+            "peak": peak(),
         }
 
 

@@ -8,12 +8,12 @@ of all features is: no page is written.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import torch
+from peak import peak
 from sae_dashboard.sae_vis_data import SaeVisConfig
 from sae_dashboard.sae_vis_runner import SaeVisRunner
 from sae_lens import SAE
@@ -29,11 +29,6 @@ def model(folder: str) -> TransformerBridge:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bridge = TransformerBridge.boot_transformers(folder, hf_model=loaded, tokenizer=tokenizer, device="cpu")
     return bridge.eval().requires_grad_(False)
-
-
-def peak() -> float:
-    """Highest resident memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -4,13 +4,13 @@ Started by ``geometry.py`` with the unit rows' file, the file for what is found,
 """
 
 import json
-import resource
 import sys
 
 import faiss
 import numpy as np
+from peak import peak
 
-IMPORTS = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+IMPORTS = peak()
 rows, out, threads, ks = np.load(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 faiss.omp_set_num_threads(threads)
 index = faiss.IndexFlatIP(rows.shape[1])
@@ -19,5 +19,4 @@ for _ in sys.stdin:
     cosines, which = index.search(rows, max(ks) + 1)
     others = np.array([line[w != i][: max(ks)] for i, (line, w) in enumerate(zip(cosines, which, strict=True))])
     np.save(out, others[:, [k - 1 for k in ks]])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peak": peak, "imports": IMPORTS}), flush=True)
+    print(json.dumps({"peak": peak(), "imports": IMPORTS}), flush=True)

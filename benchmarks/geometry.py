@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
+from benchmarks.peak import peak
 from helpers.geometry import kth_largest_cosine, unit_rows
 from helpers.runs import ROOT
+from helpers.sae import bf16_is_fast
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
 N, D, KS, BLOCK = 24576, 768, (1, 10, 100), 1024
@@ -125,9 +126,9 @@ def alone(name: str, *arguments: int) -> dict:
 
 
 def whole(n: int, d: int) -> None:
-    imports = _peak()
+    imports = peak()
     here(dictionary(n, d))
-    print(json.dumps({"peak": _peak(), "imports": imports}))
+    print(json.dumps({"peak": peak(), "imports": imports}))
 
 
 def some(n: int, d: int, queries: int) -> None:
@@ -136,12 +137,8 @@ def some(n: int, d: int, queries: int) -> None:
     begun = time.perf_counter()
     kth_largest_cosine(rows, KS, chunk=max(1, CELLS // n), queries=torch.arange(queries))
     seconds = time.perf_counter() - begun
-    stored = 2 * rows.numel() * 4 / 2**20  # the rows and their normalised copy
-    print(json.dumps({"peak": _peak(), "stored": stored, "seconds": seconds}))
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    stored = rows.numel() * (4 + (2 if bf16_is_fast() else 4)) / 2**20  # the rows and their rounded copy
+    print(json.dumps({"peak": peak(), "stored": stored, "seconds": seconds}))
 
 
 def main() -> None:

@@ -178,15 +178,16 @@ def geometry(results: dict) -> str:
         rows.append((f"{names[name]}, s", f"{seconds[name]:.1f}", f"**{ratio}**" if name == "here" else ratio))
     apart = max(results["largest_difference"].values())
     rows.append(("largest difference from the sort", f"{apart:.0e}", ""))
+    own = {name: held["peak"] - held["imports"] for name, held in memory.items() if held}
     for name, label in (("here", "peak memory"), ("faiss", "peak memory of faiss")):
         if memory[name]:
-            peak, imports = memory[name]["peak"], memory[name]["imports"]
+            peak, more = memory[name]["peak"], f"{own[name] / own['here']:.2f}"
             rows.append((f"{label}, MiB (limit {RESIDENT:,})", f"{peak:,.0f}", f"{peak / RESIDENT:.2f}"))
-            rows.append(("of this beyond what imports take, MiB", f"{peak - imports:,.0f}", ""))
+            rows.append(("of this beyond what its imports take, MiB", f"{own[name]:,.0f}", more))
     first = next(iter(results["growth"].values()))
     for n, found in results["growth"].items():
         beyond, before = (f["peak"] - f["stored"] for f in (found, first))
-        what = f"memory beyond the rows and their normalised copy, n={int(n):,}, MiB"
+        what = f"memory beyond the rows and their rounded copy, n={int(n):,}, MiB"
         rows.append((what, f"{beyond:,.0f}", f"{beyond / before:.2f}"))
     values = {k: results[k] for k in ("date", "machine", "threads", "load_at_start")} | {"queries": sizes["queries"]}
     return GEOMETRY.format(**values, rows="\n".join(f"| {' | '.join(row)} |" for row in rows))

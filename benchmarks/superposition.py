@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks import report
+from benchmarks.peak import peak
 from helpers.runs import atomic, hardware
 
 N, M, L, TRIALS = 768, 24576, 9, 256
@@ -75,15 +75,15 @@ def alone(code: str) -> dict:
 
 def memory() -> float:
     """Peak resident memory (MB) of a process that tallies a million directions."""
-    code = f"import benchmarks.superposition as b; b.peak({LARGE!r})"
+    code = f"import benchmarks.superposition as b; b.tallied({LARGE!r})"
     return alone(code)["mb"]
 
 
-def peak(point: dict) -> None:
+def tallied(point: dict) -> None:
     from helpers.superposition import tally
 
     tally(**point)
-    print(json.dumps({"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({"mb": peak()}))
 
 
 def parallel(processes: int) -> float:

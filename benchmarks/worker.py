@@ -225,6 +225,8 @@ def main() -> None:
         print(json.dumps(message), file=protocol, flush=True)
 
     job = types.MappingProxyType(json.loads(Path(sys.argv[1]).read_text()))
+    if job["library"] in ("here", "buffer"):
+        import helpers.sae  # noqa: F401 (before the first tensor, as a recipe does)
     if job["library"] == "buffer":
         return buffer(job, say)
     data = load_file(job["data"], device=job.get("device", "cpu"))

@@ -7,7 +7,7 @@ apart rows can be kept; :class:`FollowedNeighbours` which rows are near while th
 rows are the neighbours of many; :func:`peaks` where a histogram has its peaks.
 """
 
-from .cosines import Neighbours, kth_largest_cosine, nearest_neighbours, unit_rows
+from .cosines import Neighbours, kth_largest_cosine, nearest_neighbours
 from .followed import FollowedNeighbours
 from .histograms import Peak, density, peaks
 from .hubs import Hubness, hubness, in_degree
@@ -22,6 +22,7 @@ from .nulls import (
     whitened,
 )
 from .packing import descend, pack, packing_bound
+from .units import unit_rows
 
 __all__ = [
     "FollowedNeighbours", "GaussianLike", "Hubness", "KthCosine", "Neighbours", "Peak", "covariance_directions",

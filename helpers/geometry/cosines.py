@@ -15,29 +15,7 @@ from torch import Tensor
 from ..checks import matrix, whole
 from ..runs import progress
 from . import screening
-from .pairs import largest_of_pairs, worth_it
-
-
-def unit_rows(rows: Tensor, name: str = "rows") -> Tensor:
-    """``rows (n, d_model)`` scaled to norm 1, in their own precision (at least float32).
-
-    Raises ValueError for anything but a matrix of finite floating numbers, and for a row of zeros: it has no direction.
-
-    >>> import torch
-    >>> from helpers.geometry import unit_rows
-    >>> unit_rows(torch.tensor([[3.0, 4.0]], dtype=torch.float64)).tolist()
-    [[0.6, 0.8]]
-    """
-    rows = matrix(name, rows)
-    unit = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
-    largest = torch.linalg.vector_norm(unit, float("inf"), dim=1, keepdim=True)  # first, so that no square overflows
-    for bad, what in ((~largest.isfinite(), "holds NaN or infinity"), (largest == 0, "is all zeros")):
-        if bad.any():
-            raise ValueError(f"{name}: row {int(bad[:, 0].nonzero()[0])} {what} ({int(bad.sum())} such rows)")
-    unit = unit / largest
-    for part in unit.split(4096):  # a norm in double precision takes a copy of its rows
-        part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=torch.float64).to(unit.dtype))
-    return unit
+from .units import Units, unit_rows
 
 
 def _cosines(rows: Tensor, chunk: int, absolute: bool, queries: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
@@ -73,9 +51,9 @@ def kth_largest_cosine(
 
     With ``queries (m,)``, row numbers, for these rows only: ``(m, len(ks))``.
 
-    Exact, and streamed: memory is a normalised copy of ``rows`` or two, and ``(chunk, n)`` cosines. Of many rows each
-    pair is multiplied once (:mod:`helpers.geometry.pairs`); else whole rows are ranked. Of many rows on a graphics card
-    bfloat16 says which are looked at (:mod:`helpers.geometry.screening`), 2048 queries or more at a time.
+    Exact, and streamed: memory is a copy of ``rows`` or two, and a few arrays ``(chunk, n)``. Whole rows of cosines are
+    ranked; of many rows a rough product says which cosines are looked at (:mod:`helpers.geometry.screening`), on a
+    graphics card for 2048 queries or more at a time.
 
     Raises ValueError for what :func:`unit_rows` refuses, for ks that are not positive integers, and if n ≤ max(ks).
 
@@ -101,20 +79,12 @@ def kth_largest_cosine(
             raise ValueError(f"queries {seen}; expected row numbers (m,), m ≥ 1, from 0 to {n - 1}")
     picked = torch.tensor([k - 1 for k in ks], device=rows.device)
     chunk = whole("chunk", chunk, 1)
-    if screening.pays(rows):
-        best = torch.cat(list(screening.largest_cosines(unit_rows(rows), most, absolute, max(chunk, 2048), queries)))
-    elif queries is None and worth_it(n, most, chunk):
-        best, again = largest_of_pairs(unit_rows(rows), most, absolute, chunk)
-        if len(again):
-            best[again] = _of_whole_rows(rows, most, absolute, chunk, again)
+    if screening.pays(rows, most):
+        chunk = max(chunk, 2048) if rows.is_cuda else chunk
+        found = screening.largest_cosines(Units(rows), most, absolute, chunk, queries)
     else:
-        best = _of_whole_rows(rows, most, absolute, chunk, queries)
-    return best[:, picked].clamp_(-1, 1)
-
-
-def _of_whole_rows(rows: Tensor, most: int, absolute: bool, chunk: int, queries: Tensor | None) -> Tensor:
-    found = _cosines(rows, chunk, absolute, queries)
-    return torch.cat([cosines.topk(most, dim=1).values for _, cosines in found])
+        found = (cosines.topk(most, dim=1).values for _, cosines in _cosines(rows, chunk, absolute, queries))
+    return torch.cat([best[:, picked] for best in found]).clamp_(-1, 1)
 
 
 class Neighbours(NamedTuple):

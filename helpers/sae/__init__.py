@@ -16,8 +16,9 @@ arXiv:2503.17547], orthogonality [OrtSAE, arXiv:2509.22033].
 How codes are held while training is in :mod:`helpers.sae.codes`, orthogonality in :mod:`helpers.sae.penalties`.
 """
 
+from ..ranks import bf16_is_fast
 from .architectures import ARCHITECTURES, BatchTopK, JumpReLU, Matryoshka, TopK, architecture, build
-from .codes import Active, Dense, Mixed, bf16_is_fast, fastest
+from .codes import Active, Dense, Mixed, fastest
 from .dictionary import SAE, squared_error
 from .formats import load, load_saelens, save
 from .instances import encode_together, losses_together, stack, tangential, train_together, unstack

@@ -23,7 +23,7 @@ from torch.nn.functional import relu
 
 from ..checks import one_of
 from .dictionary import SAE, squared_error
-from .largest import above, kth_largest, largest, largest_at
+from .largest import above, kth_largest, largest, positions
 from .rescaled import Expanded, Gated, GatedSharedBias, RescaleShift
 
 
@@ -111,7 +111,7 @@ class TopK(SAE):
         return largest(pre, self.hyper["k"]) & (pre > 0)
 
     def active(self, pre: Tensor) -> Tensor:
-        return largest_at(pre, self.hyper["k"])
+        return positions(pre, self.hyper["k"])
 
     def codes(self, z) -> Tensor:
         return relu(z.pre) * z.kept(self)

@@ -21,21 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ranks import bf16_is_fast
 from . import entries
-from .largest import largest, places, positions
+from .largest import largest, positions
 
 MAX_DENSITY = 0.12  # beyond this share of non-zero codes the dense products are faster (measured on AVX-512 machines)
 MAX_DENSITY_CARD = 0.01  # on a graphics card, reckoned: four products and copies, or four rows an entry at 3 TB/s
 FEW = 512  # features, below which nothing but Dense is worth its while
-
-
-def bf16_is_fast(device: torch.device | str = "cpu") -> bool:
-    """Whether matrix products in bfloat16 have hardware behind them on ``device``."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.device(device).type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
 
 
 class Encoded(NamedTuple):
@@ -158,12 +150,9 @@ class Active:
         return out
 
     def strongest(self, k: int, among: Tensor) -> tuple[Active, Tensor]:
-        if self.where.kernels:
-            some = among.nonzero()[:, 0]
-            at = positions(self.full.index_select(1, some), min(k, len(some)))
-            flat = at // len(some) * self.d_sae + some[at % len(some)]
-        else:
-            flat = places(_strongest(self.full, k, among))
+        some = among.nonzero()[:, 0]
+        at = positions(self.full.index_select(1, some), min(k, len(some)))
+        flat = at // len(some) * self.d_sae + some[at % len(some)]
         other = Active(self.sae, self.x, self.known, flat)
         other.copies = self.copies
         return other, other.pre.relu()
@@ -255,7 +244,7 @@ class _Encode(torch.autograd.Function):
     def forward(ctx, rows, W_enc, b_enc, b_dec, full, where):
         ctx.where = where
         ctx.save_for_backward(rows, W_enc)
-        return full.view(-1)[where.flat].to(W_enc.dtype)
+        return full.view(-1).index_select(0, where.flat).to(W_enc.dtype)
 
     @staticmethod
     @_told

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from ..checks import all_finite, finite, real, whole
+from ..ranks import places, positive
 from .codes import Dense
-from .largest import places
 from .penalties import penalty
 
 
@@ -66,7 +66,7 @@ class SAE(nn.Module):
 
     def support(self, pre: Tensor) -> Tensor:
         """Boolean mask, shaped like ``pre``, outside which codes and their gradients are zero."""
-        return pre > 0
+        return positive(pre)
 
     def active(self, pre: Tensor) -> Tensor:
         """Where :meth:`support` is true, ``(nnz,)``, counted along ``pre`` row by row."""

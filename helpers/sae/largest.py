@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import entries
+from ..ranks import kth, places, reached, reaching
 
 
 def largest(pre: Tensor, k: int) -> Tensor:
@@ -21,33 +21,31 @@ def largest(pre: Tensor, k: int) -> Tensor:
     return torch.zeros_like(pre, dtype=torch.bool).scatter_(-1, pre.topk(k, dim=-1, sorted=False).indices, True)
 
 
-def largest_at(pre: Tensor, k: int) -> Tensor:
-    """Where the ``k`` largest entries of each row are, as far as they are positive, by the device's faster way."""
-    if entries.kernels(pre.device):
-        return positions(pre, k)
-    return places(largest(pre, k) & (pre > 0))
-
-
 def positions(pre: Tensor, k: int) -> Tensor:
     """Where the ``k`` largest entries of each row of ``pre (batch, n)`` are, as far as they are positive.
 
     They are counted along ``pre`` row by row, ascending; of equal entries the first ones. Whole rows are not ranked,
-    which on a graphics card takes longer than the product that made them: the k-th largest of the maxima of groups of
-    columns is at most the k-th largest entry, so only what reaches it is looked at, a few more than ``k`` a row.
+    which takes as long as the product that made them: only what reaches :func:`helpers.ranks.reached` is looked at, a
+    few more than ``k`` a row.
     """
-    n = pre.shape[1]
-    width = max(1, n // (8 * k))
-    tops = pre[:, : n // width * width].unflatten(1, (width, -1)).amax(1)
-    least = tops.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
+    if not len(pre):
+        return torch.empty(0, dtype=torch.int64, device=pre.device)
     kind = torch.finfo(pre.dtype)
-    least = least.clamp_min(kind.smallest_normal * kind.eps)  # the smallest number above 0
-    at = (pre >= least).flatten().nonzero()[:, 0]
-    rows = at // n
-    order = pre.flatten()[at].sort(descending=True, stable=True).indices
-    order = order[rows[order].sort(stable=True).indices]  # by row, and in it by size, and of one size by position
-    begins = torch.searchsorted(rows, torch.arange(len(pre), device=pre.device))
-    kept = torch.zeros_like(at, dtype=torch.bool)
-    kept[order] = torch.arange(len(at), device=pre.device) - begins[rows] < k
+    at = reaching(pre, reached(pre, k, dim=1).clamp_min(kind.smallest_normal * kind.eps))  # the smallest number above 0
+    rows, values = at // pre.shape[1], pre.flatten().index_select(0, at)
+    counts = torch.bincount(rows, minlength=len(pre))
+    place = torch.arange(len(at), device=at.device) - (counts.cumsum(0) - counts).index_select(0, rows)
+    table = pre.new_zeros(len(pre), max(k, int(counts.max())))
+    table[rows, place] = values
+    least = kth(table, k, dim=1)[:, 0].index_select(0, rows)
+    kept, equal = values >= least, values == least
+    surplus = torch.bincount(rows[kept], minlength=len(pre)) - k
+    if (surplus > 0).any():  # ties, frequent in bfloat16: of the equal ones of a row, the last go
+        tied = equal.nonzero()[:, 0]
+        row = rows[tied]
+        many = torch.bincount(row, minlength=len(pre))
+        left = many.cumsum(0)[row] - torch.arange(len(tied), device=at.device)  # equal ones from this one on
+        kept[tied[left <= surplus[row]]] = False
     return at[kept]
 
 
@@ -56,13 +54,6 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     if values.device.type == "cuda":
         return values.sort(descending=True).values[k - 1]
     return values.kthvalue(len(values) - k + 1).values
-
-
-def places(mask: Tensor) -> Tensor:
-    """Where a mask is true, counted along it row by row. On a processor NumPy finds them, in half of torch's time."""
-    if mask.device.type != "cpu":
-        return mask.flatten().nonzero()[:, 0]
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def above(values: Tensor, least: float) -> Tensor:

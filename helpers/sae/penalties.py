@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import finite, one_of, whole
-from .codes import bf16_is_fast
+from ..ranks import bf16_is_fast
 
 
 def _unit(W_dec: Tensor) -> Tensor:

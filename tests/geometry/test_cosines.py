@@ -12,9 +12,7 @@ from helpers.geometry import (
     kth_largest_cosine,
     nearest_neighbours,
     packing_bound,
-    pairs,
     random_kth_cosine,
-    unit_rows,
     welch_bound,
 )
 
@@ -50,26 +48,6 @@ def test_kth_largest_is_what_sorting_everything_gives(name, absolute, chunk):
     ks = [k for k in (1, 3, 10) if k < len(rows)]
     found = kth_largest_cosine(rows, ks, absolute, chunk)
     torch.testing.assert_close(found.double(), brute_force(rows, ks, absolute), rtol=0, atol=3e-6)
-
-
-@pytest.mark.parametrize("name", ["random", "duplicates", "antipodes", "all equal"])
-@pytest.mark.parametrize("pending", [1, 500, 2**20])
-def test_pairs_once_give_what_whole_rows_give(name, pending, monkeypatch):
-    monkeypatch.setattr(pairs, "PENDING", pending)
-    unit = unit_rows(AWKWARD[name])
-    n, chunk, most = len(unit), 16, 5
-    assert pairs.worth_it(n, most, chunk) and not pairs.worth_it(n, n // 4, chunk) and not pairs.worth_it(n, 1, n // 4)
-    best, again = pairs.largest_of_pairs(unit, most, False, chunk)
-    right = brute_force(unit, range(1, most + 1), False)
-    kept = torch.ones(n, dtype=torch.bool).index_fill_(0, again, False)
-    torch.testing.assert_close(best[kept].double(), right[kept], rtol=0, atol=3e-6)
-    if name == "all equal":
-        assert not kept.any(), "nothing lies above a threshold: all rows are to be done again"
-    else:
-        assert kept.double().mean() > 0.9, "a threshold is seldom too high"
-    torch.testing.assert_close(
-        kth_largest_cosine(unit, (1, most), chunk=chunk).double(), right[:, [0, most - 1]], rtol=0, atol=3e-6
-    )
 
 
 def test_some_rows_can_be_asked_for_alone():
