@@ -37,7 +37,7 @@ def saelens(job: dict, rows: np.ndarray) -> float:
         prepend_bos=False,
         training_tokens=job["tokens"],
         train_batch_size_tokens=job["batch"],
-        n_batches_in_buffer=job["buffer"],
+        n_batches_in_buffer=-(-job["buffer"] * job["batch"] // rows.shape[1]),  # which counts in contexts
         store_batch_size_prompts=32,
         lr=3e-4,
         device="cpu",
