@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from helpers.lm import activations, load_lm, load_tokens, model_folder
+from helpers.ranks import bf16_is_fast
 from helpers.runs import atomic, cache_dir, progress, spread
-from helpers.sae import bf16_is_fast
 
 MODEL, SECOND = "smollm2-135m", "gemma3-270m"
 SITES = ("blocks.15.hook_resid_pre", "blocks.6.hook_mlp_out")

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from helpers.geometry import FollowedNeighbours, descend, kth_largest_cosine, nearest_neighbours
 from helpers.lm import load_tokens
+from helpers.ranks import bf16_is_fast
 from helpers.runs import artifact, atomic, cache_dir, key_of, manifest, save_artifact, sweep
-from helpers.sae import SAE, NeighbourCosine, SparseFeatures, bf16_is_fast, build, evaluate, train
+from helpers.sae import SAE, NeighbourCosine, SparseFeatures, build, evaluate, train
 
 from .command import options
 from .gated_sweep import BATCH, LR, data

@@ -29,6 +29,7 @@ TESTS = {  # what pytest is asked to run
     "helpers/geometry/cosines.py": [
         "tests/geometry/test_neighbours.py", "tests/geometry/test_cosines.py", "-k", "not law and not density"
     ],
+    "helpers/geometry/units.py": ["tests/geometry/test_cosines.py", "-k", "not law and not density"],
     "helpers/runs/store.py": [
         "tests/runs/test_store.py", "tests/lm/test_cache.py", "tests/runs/test_run_guises.py", "-k",
         "(store or full_disk or megabytes or errors or cannot_be or guises) and not (sweep or job or every_shipped)",
@@ -44,10 +45,12 @@ SAME = {  # by module and a part of the line: parts of new lines that say the sa
         "ndim and x.ndim != ndim": ["x.ndim > ndim"],  # ndim is 2, and fewer dimensions are out already
         "W_dec.shape[-1] != features": ["[+1]", "[1]"],  # both have two dimensions
     },
-    "helpers/geometry/cosines.py": {
-        "(largest == 0,": ["largest <= 0"],  # a norm
+    "helpers/geometry/units.py": {
+        "self.largest == 0,": ["largest <= 0"],  # a norm
         "bad[:, 0]": ["bad[:, -1]"],  # one column
-        "unit.split(4096)": ["split("],  # the size of a piece
+        "PART = 512": ["PART = 513", "PART = 511"],  # the size of a piece
+    },
+    "helpers/geometry/cosines.py": {
         "chunk: int = ": ["chunk: int = 513", "chunk: int = 511", "chunk: int = 257", "chunk: int = 255"],  # likewise
         'desc="cosines", delay=2': ["delay= "],  # when a bar shows
         'chunk = whole("chunk", chunk, 1)': ["chunk, 0)"],  # asked in two places, of which one is enough

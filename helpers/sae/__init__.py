@@ -16,7 +16,6 @@ arXiv:2503.17547], orthogonality [OrtSAE, arXiv:2509.22033].
 How codes are held while training is in :mod:`helpers.sae.codes`, orthogonality in :mod:`helpers.sae.penalties`.
 """
 
-from ..ranks import bf16_is_fast
 from .architectures import ARCHITECTURES, BatchTopK, JumpReLU, Matryoshka, TopK, architecture, build
 from .codes import Active, Dense, Mixed, fastest
 from .dictionary import SAE, squared_error
@@ -40,7 +39,7 @@ from .training import revive, shuffled, train
 __all__ = [
     "ARCHITECTURES", "PENALTIES", "SAE", "STRUCTURES", "Active", "BatchTopK", "ChunkMaxCosine", "Dense", "Expanded",
     "Gated", "GatedSharedBias", "JumpReLU", "Matryoshka", "MaxCosine", "MeanSquareCosine", "Mixed", "NeighbourCosine",
-    "RescaleShift", "Rescaled", "Source", "SparseFeatures", "TopK", "architecture", "bf16_is_fast", "build",
+    "RescaleShift", "Rescaled", "Source", "SparseFeatures", "TopK", "architecture", "build",
     "dead_fraction", "describe", "encode_together", "evaluate", "fastest", "feature_recovery", "fvu", "l0", "load",
     "load_saelens", "load_source", "loss_recovered", "losses_together", "penalty", "reconstruction_bias", "revive",
     "save", "shuffled", "squared_error", "stack", "tangential", "train", "train_together", "unstack",
