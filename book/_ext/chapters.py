@@ -64,6 +64,11 @@ class Chapter(NamedTuple):
     verdict: str  # in the old form, where it has one
 
     @property
+    def open(self) -> bool:
+        """Whether it is begun and has no answer yet."""
+        return self.stance.strip(" .").lower() == "open"
+
+    @property
     def plain(self) -> str:
         """The sentence without links."""
         return NUMBER.sub(lambda match: match["text"], self.sentence)

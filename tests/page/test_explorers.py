@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from cells import CELLS, needed
+from chapters import chapter
 from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -275,4 +276,5 @@ def test_every_choice_is_drawn_and_the_description_says_what(made):
 
 
 def test_every_chapter_has_one_and_every_one_is_read():
-    assert {path.stem for path, _ in WHERE} == {path.stem for path in CELLS} and len(WHERE) == len(READ)
+    answered = {path.stem for path in CELLS if not chapter(path).open}
+    assert {path.stem for path, _ in WHERE} == answered and len(WHERE) == len(READ)
