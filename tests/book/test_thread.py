@@ -34,11 +34,11 @@ def begin(project, *arguments, run=False):
 
 
 def test_it_is_in_the_lists_behind_the_others(project):
-    made = begin(project, "Three riffles", "Are three riffles enough?")
+    made = begin(project, "Four cuts of a deck", "Are three riffles enough?")
     assert made.returncode == 0, made.stderr
     threads = yaml.safe_load((project / "book" / "threads.yml").read_text("utf-8"))
     last = threads[-1]
-    assert last["number"] == len(threads) and last["notebook"] == f"{len(threads):02d}_three_riffles"
+    assert last["number"] == len(threads) and last["notebook"] == f"{len(threads):02d}_four_cuts_of_a_deck"
     assert last["question"] == "Are three riffles enough?"
     contents = yaml.safe_load((project / "_toc.yml").read_text("utf-8"))
     files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
@@ -65,14 +65,14 @@ def test_a_title_that_will_not_do_is_named_and_nothing_is_written(project, title
 
 
 def test_it_runs_and_reads_as_a_chapter_must(project):
-    made = begin(project, "Three riffles", "Are three riffles enough?", run=True)
+    made = begin(project, "Four cuts of a deck", "Are three riffles enough?", run=True)
     assert made.returncode == 0, made.stderr[-2000:]
-    path = next(project.glob("notebooks/*_three_riffles.ipynb"))
+    path = next(project.glob("notebooks/*_four_cuts_of_a_deck.ipynb"))
     number = path.stem[:2]
     assert f"](#ch{number}_toy)" in path.read_text("utf-8") and "[?](#" not in path.read_text("utf-8")
-    assert f"| {int(number)} | [Three riffles](notebooks/{path.name}) | **Open.**" in (project / "README.md").read_text(
-        "utf-8"
-    )
+    assert f"| {int(number)} | [Four cuts of a deck](notebooks/{path.name}) | **Open.**" in (
+        project / "README.md"
+    ).read_text("utf-8")
     call = [sys.executable, "tools/prose.py", "--check"]
     told = subprocess.run(call, cwd=project, capture_output=True, text=True)
     assert path.name not in told.stdout, told.stdout
@@ -86,5 +86,5 @@ def test_it_runs_and_reads_as_a_chapter_must(project):
         "tests/threads",
         "tests/book/test_notebooks.py",
     ]
-    checks = subprocess.run([*call, "-k", "three_riffles"], cwd=project, capture_output=True, text=True)
+    checks = subprocess.run([*call, "-k", "four_cuts_of_a_deck"], cwd=project, capture_output=True, text=True)
     assert checks.returncode == 0, checks.stdout[-2000:]
