@@ -29,10 +29,6 @@ def with_interval(name: str, measure, *columns: Tensor) -> dict:
     return {name: float(measure(*values.mean(-1))), f"{name}_low": low, f"{name}_high": high}
 
 
-def difference(a, b):
-    return a - b
-
-
 def left(run, clean, baseline):
     """What ``run`` keeps of the way from ``baseline`` to ``clean``."""
     return (run - baseline) / (clean - baseline)
@@ -48,7 +44,7 @@ def rows(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
         if run:
             row |= {"set": label(run), "first": run.first, "last": run.last, "arm": run.arm, "forced": run.forced}
         for figure, values, base in zip(FIGURES, figures, (clean[0], 0 * clean[0], 0 * clean[0]), strict=True):
-            row |= with_interval(figure, difference, values, base)
+            row |= with_interval(figure, np.subtract, values, base)
         for end, baseline in (("", "bigram"), ("_memory", "memory")):
             base = by_name[baseline][:, :n]
             row |= with_interval(f"kept{end}", left, -figures[0], -clean[0], -base[0])
@@ -77,7 +73,7 @@ def sums(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
             alone = [by_name[Run((kind,), i, i).name][0] - clean for kind in run.kinds for i in range(run.last + 1)]
             row = {"text": split, "run": f"{run.name}/sum", "sequences": len(clean), "set": label(run), "first": 0}
             row |= {"last": run.last, "arm": "sum", "forced": False}
-            yield row | with_interval("nats", difference, sum(alone), 0 * clean)
+            yield row | with_interval("nats", np.subtract, sum(alone), 0 * clean)
 
 
 def qualities(split: str, by_name: dict[str, Tensor], layers: int) -> Iterator[dict]:
