@@ -27,8 +27,8 @@ from torch import Tensor
 from benchmarks import report
 from benchmarks.peak import peak
 from helpers.geometry import kth_largest_cosine, unit_rows
+from helpers.ranks import bf16_is_fast
 from helpers.runs import ROOT
-from helpers.sae import bf16_is_fast
 
 PEERS = Path(os.environ.get("PEERS_ENV", ROOT / ".venv-peers")) / "bin" / "python"
 N, D, KS, BLOCK = 24576, 768, (1, 10, 100), 1024

@@ -1,6 +1,8 @@
 """The house stands as it is drawn: arrows go down, modules are small, and others come in through the faces."""
 
 import ast
+import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = ("helpers", "recipes", "benchmarks")
 LINES = 300
 FACES = sorted(p.parent.name for p in (ROOT / "helpers").glob("*/__init__.py"))
 
@@ -89,14 +92,16 @@ def users() -> list[Path]:
     ]
 
 
+def sources(path: Path) -> list[str]:
+    """The code of a module, or of a notebook's cells."""
+    if path.suffix == ".py":
+        return [path.read_text(encoding="utf-8")]
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
 @pytest.mark.parametrize("path", users(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_others_come_in_through_the_faces(path):
-    if path.suffix == ".py":
-        sources = [path.read_text(encoding="utf-8")]
-    else:
-        cells = nbformat.read(path, as_version=4).cells
-        sources = [cell.source for cell in cells if cell.cell_type == "code"]
-    inner = [name for source in sources for name in inner_imports(source)]
+    inner = [name for source in sources(path) for name in inner_imports(source)]
     if path.is_relative_to(ROOT / "tests"):  # which may look behind the face they test
         inner = [name for name in inner if name.split(".")[1] not in path.parts]
     assert inner == [], f"import from the face: {inner}"
@@ -108,3 +113,28 @@ def test_every_face_says_its_idea_and_its_names_are_there():
         assert len(face.__doc__) > 60 and face.__all__, name
         assert all(hasattr(face, public) for public in face.__all__), name
         assert len(set(face.__all__)) == len(face.__all__), name
+
+
+def missing(source: str) -> list[str]:
+    """What a piece of code takes from the project by name and the project does not have."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            found += [
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if not hasattr(module, alias.name) and not importlib.util.find_spec(f"{node.module}.{alias.name}")
+            ]
+    return found
+
+
+@pytest.mark.parametrize("path", users(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_taken_from_the_project_is_there(path):
+    """Also in what no test runs: benchmarks, and the workers in the peers' environment."""
+    assert [name for source in sources(path) for name in missing(source)] == []
+
+
+def test_a_name_that_is_not_there_is_found():
+    code = "from helpers.sae import build, no_such_name\nfrom helpers import geometry\nfrom os import no_matter"
+    assert missing(code) == ["helpers.sae.no_such_name"]
