@@ -55,7 +55,7 @@ def volume_exponent(
     """λ and m of ``K`` at its zeros in the box of half-width ``radius`` around ``center``, from ``V(ε)``.
 
     ``K`` is a polynomial in x and y as :func:`resolve` takes it, or its resolution: then ``center`` is one of its
-    zeros, no worse one may lie in the box, and the volume comes from ``draws`` points in charts, down to ε = 1e-87.
+    zeros, no worse one may lie in the box, and the volume comes from ``draws`` points in charts, down to ε = 1e-85.
     Or ``K`` is a function that maps points ``(n, d)``, float64, to values ``(n,)``, nowhere negative and zero somewhere
     in the box: then ``runs`` of ``points`` each follow the volume down to ``least``, which has to stay above the
     rounding of ``K``. By then a divisor whose (h + 1)/2k lies little above λ may still be felt, and be taken for a
