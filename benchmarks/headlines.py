@@ -65,7 +65,7 @@ def _whole(log: dict | None) -> list[Headline]:
     if not log:
         return [Headline(what, "SAELens", None, 3, None, "whole", "")]
     rest = {name: [turn["rest"] for turn in turns] for name, turns in log["seconds"].items()}
-    peer = min((name for name in rest if name != "here"), key=lambda name: median(rest[name]))
+    peer = min((name for name in rest if not name.startswith("here")), key=lambda name: median(rest[name]))
     turns = [theirs / mine for mine, theirs in zip(rest["here"], rest[peer], strict=True)]
     return [_line(what, peer, median(rest[peer]) / median(rest["here"]), turns, 3, "whole", log)]
 

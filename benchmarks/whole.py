@@ -1,10 +1,10 @@
 """A dictionary from nothing: the language model run over tokens and the dictionary trained on what comes out.
 
 ``python -m benchmarks.whole`` with ``.venv-peers`` there. Here: :func:`helpers.lm.activations`, the shuffling buffer
-and :func:`helpers.sae.train`. SAELens: its own runner, from the same files, with the model in transformers; in float32
-and with autocast of both. All start from the same tokens, harvest the middle layer and train a TopK dictionary of the
-same size at the same batch; each is a process of its own, and they take turns. What 2 M tokens take follows from the
-rate after loading.
+and :func:`helpers.sae.train`. SAELens: its own runner, from the same files, with the model in transformers. Each once
+in float32 and once with the model in bfloat16 (SAELens: autocast of model and dictionary). All start from the same
+tokens, harvest the middle layer and train a TopK dictionary of the same size at the same batch; each is a process of
+its own, and they take turns. What 2 M tokens take follows from the rate after loading.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks import report
-from benchmarks.bench import PEERS
-from helpers.lm import load_tokens, model_folder
+from benchmarks.bench import PEERS, gemm_rate
+from helpers.lm import load_lm, load_tokens, model_folder
 from helpers.runs import ROOT
 
 LAYER, D_SAE, K, BATCH, BUFFER = 15, 4608, 40, 4096, 8  # the buffer in batches
-CONTENDERS = {"here": (sys.executable, False), "SAELens": (PEERS, False), "SAELens bf16": (PEERS, True)}
+CONTENDERS = {  # whose Python, and is the model in bfloat16
+    "here": (sys.executable, True),
+    "here float32": (sys.executable, False),
+    "SAELens": (PEERS, True),
+    "SAELens float32": (PEERS, False),
+}
 WHOLE = 2_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tokens", type=int, default=131_072, help="tokens that each trains on (default 131072)")
+    parser.add_argument("--tokens", type=int, default=98_304, help="tokens that each trains on (default 98304)")
     parser.add_argument("--rounds", type=int, default=1, help="turns each contender gets (default 1)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the results")
     options = parser.parse_args()
@@ -41,6 +47,7 @@ def main() -> None:
     rows = rows[: -(-2 * options.tokens // rows.shape[1])]  # more than enough for a full buffer
     results = report.stamp() | {
         "sizes": {"layer": LAYER, "d_sae": D_SAE, "k": K, "batch": BATCH, "tokens": options.tokens},
+        "floor": floor(options.tokens),
         "seconds": {name: [] for name in CONTENDERS},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -51,11 +58,19 @@ def main() -> None:
     report.keep(results, report.whole(results), options.out, "whole")
 
 
+def floor(tokens: int) -> float:
+    """Seconds for the products of the layers below, at the best rate of one product in bfloat16."""
+    cfg = load_lm("smollm2-135m").cfg
+    kept = cfg.n_key_value_heads or cfg.n_heads
+    weights = LAYER * cfg.d_model * (2 * cfg.d_model + 2 * kept * cfg.d_head + 3 * cfg.d_mlp)
+    return 2 * weights * (tokens + BUFFER * BATCH) / gemm_rate(torch.bfloat16)
+
+
 def run(name: str, folder: Path, tokens: int) -> dict[str, float]:
     """Seconds until the model is loaded, and from then on."""
-    python, autocast = CONTENDERS[name]
+    python, half = CONTENDERS[name]
     job = {
-        "library": name.split()[0], "autocast": autocast, "model": str(model_folder("smollm2-135m")), "layer": LAYER,
+        "library": name.split()[0], "half": half, "model": str(model_folder("smollm2-135m")), "layer": LAYER,
         "d_sae": D_SAE, "k": K, "batch": BATCH, "buffer": BUFFER, "tokens": tokens, "rows": str(folder / "tokens.npy"),
     }  # fmt: skip
     quiet = {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "OPEN_THREADS_BARS": "0"}

@@ -12,7 +12,7 @@ def here(job: dict, rows: np.ndarray) -> float:
     from helpers.lm import activations, load_lm
     from helpers.sae import build, shuffled, train
 
-    lm = load_lm(job["model"])
+    lm = load_lm(job["model"], dtype=torch.bfloat16 if job["half"] else torch.float32)
     ready = time.perf_counter()
     stream = activations(lm, torch.from_numpy(rows), f"blocks.{job['layer']}.hook_resid_pre", batch_size=32)
     generator = torch.Generator().manual_seed(0)
@@ -41,8 +41,8 @@ def saelens(job: dict, rows: np.ndarray) -> float:
         store_batch_size_prompts=32,
         lr=3e-4,
         device="cpu",
-        autocast=job["autocast"],
-        autocast_lm=job["autocast"],
+        autocast=job["half"],
+        autocast_lm=job["half"],
         logger=LoggingConfig(log_to_wandb=False),
         n_checkpoints=0,
         checkpoint_path=None,
