@@ -27,6 +27,16 @@ def test_readme_quotes_the_notebooks_as_they_are():
     assert not readme.refresh(check=True), "README.md is out of date: run `python tools/readme.py`"
 
 
+def test_the_sheet_of_answers_has_each_thread_once_and_every_name_in_it_leads_somewhere():
+    sheet = readme.sheet().decode()
+    ids = re.findall(r'\bid="([^"]+)"', sheet)
+    assert len(ids) == len(set(ids)) > 100
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', sheet)) <= set(ids)
+    told = [thread for thread in chapters.threads() if thread.path.exists() and chapters.chapter(thread.path).answer]
+    heads = re.findall(r">(\d+) · ", sheet)
+    assert heads == [str(thread.number) for thread in told] and len(heads) >= 9
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_every_make_command_in_the_prose_exists(page):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
