@@ -19,6 +19,7 @@ from pathlib import Path
 
 NAME = "dashboards"
 FONTS = "../_static/fonts"  # as seen from the pages
+HOME = "../index.html"
 TITLE = "Features of SmolLM2-135M"
 
 
@@ -83,7 +84,7 @@ def write(target: Path) -> Path:
     found = Collected.load(folder, tokens)
     processes = min(2, os.cpu_count() or 1) if hasattr(os, "fork") else 1
     words = Words.load(folder / "words.xz")
-    return write_browser(target, found, words, title=TITLE, fonts=FONTS, processes=processes)
+    return write_browser(target, found, words, title=TITLE, fonts=FONTS, home=HOME, processes=processes)
 
 
 def setup(app) -> dict:

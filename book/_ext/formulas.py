@@ -75,13 +75,16 @@ def mended(parent: ElementTree.Element, display: bool) -> None:
         if (name == "mi" and text in FUNCTIONS) or (name == "mo" and len(text) > 1 and text.isalpha()):
             child.tag = child.tag.replace("}mi", "}mo")
             open_ = after is not None and (after.text or " ") in "([{|‖"
-            left, right = ("0" if close else "0.17em" for close in (before is None, open_))
+            first = before is None or before.text == "/"
+            left, right = ("0" if close else "0.17em" for close in (first, open_))
             child.attrib |= {"lspace": left, "rspace": right, "movablelimits": "false"}
         if display and name in UNDER and (child[0].text or "") in BELOW:
             child.tag = child.tag.replace(name, UNDER[name])
         if name == "mover" and (child[1].text or "") in ACCENTS:
             child.set("accent", "true")
             child[1].set("stretchy", "false")
+        if name == "msqrt":  # over a low letter the sign would hang below the line
+            child.insert(0, ElementTree.Element(f"{{{NAMESPACE}}}mspace", {"height": "0.8em", "depth": "0.2em"}))
         shape = child.get("mathvariant")
         if shape in SHAPES and text:
             child.text = "".join(shaped(letter, SHAPES[shape]) for letter in text)
@@ -96,7 +99,7 @@ def lower_primes(element: ElementTree.Element) -> None:
         return
     above = element[-1]
     first = above[0] if above.tag.endswith("}mrow") and len(above) else above
-    if set(first.text or "") - set("′″"):
+    if not first.text or set(first.text) - set("′″"):
         return
     letter = ElementTree.Element(f"{{{NAMESPACE}}}mrow")
     prime = ElementTree.SubElement(letter, f"{{{NAMESPACE}}}mo", {"lspace": "0", "rspace": "0"})

@@ -140,7 +140,8 @@ def larger(known: dict) -> list[list[str]]:
 def duration(seconds: float) -> str:
     for name, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= size:
-            return f"{seconds / size:,.0f} {name}"
+            count = f"{seconds / size:,.1f}".removesuffix(".0") if seconds < 10 * size else f"{seconds / size:,.0f}"
+            return f"{count} {name.removesuffix('s') if count == '1' else name}"
     return f"{seconds:,.0f} seconds"
 
 

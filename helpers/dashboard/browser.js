@@ -113,12 +113,15 @@
       const exact = new Set(tokens.get(q) || []);
       const names = about.sites.map((one) => one.hook.toLowerCase());
       const [meant, all] = [hook, q].map((part) => names.map((name) => Boolean(part) && name.includes(part)));
-      const classes = [[], [], []];
+      const classes = [[], [], [], [], []];
       for (const entry of entries) {
         if (site !== "" && entry.site !== +site) continue;
+        const name = entry.label.toLowerCase();
         if (entry.id === number || (meant[entry.site] && entry.id === +id)) classes[0].push(entry);
-        else if (exact.has(entry)) classes[1].push(entry);
-        else if (all[entry.site] || entry.text.includes(q)) classes[2].push(entry);
+        else if (name.replace(/[“”"]/g, "").trim() === q) classes[1].push(entry);
+        else if (exact.has(entry)) classes[2].push(entry);
+        else if (name.includes(q)) classes[3].push(entry);
+        else if (all[entry.site] || entry.text.includes(q)) classes[4].push(entry);
       }
       found = classes.flat();
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.resources import files
 from itertools import groupby
@@ -70,10 +71,19 @@ def feature_card(found: Collected, hook: str, feature: int, words) -> Card:
     sides += [_list(head, [(_token(t), plain(v, "+.2f")) for t, v in r[key]]) for head, key in LOGITS if key in r]
     for head, key, form in NEAR:
         if r.get(key):
-            sides.append(_list(head, [(f"{escape(hooks[s])} · {f}", plain(v, form)) for s, f, v in r[key]]))
+            sides.append(_list(head, [(f"{escape(short(hooks[s]))} · {f}", plain(v, form)) for s, f, v in r[key]]))
     parts.append(f'<div class="sides">{"".join(sides)}</div>')
     text = f"Feature {r['id']} of {hook}: active at {count:,} of {places:,} places"
     return Card(f'<div class="feature-card"><style>{STYLE}</style>{"".join(parts)}</div>', text)
+
+
+def short(hook: str) -> str:
+    """A site's name as the pages list it.
+
+    >>> short("blocks.22.hook_resid_pre"), short("mine")
+    ('22 resid_pre', 'mine')
+    """
+    return re.sub(r"^blocks\.(\d+)\.", r"\1 ", hook).replace("hook_", "", 1)
 
 
 NAMEABLE = f"nameable from {LEVEL:.0%}"

@@ -37,7 +37,7 @@ BEGINNING = 48  # tokens of a sentence that its link shows
 def write_browser(
     folder: str | Path, collected: Collected | None = None, words=None, *, lm=None, tokens=None,
     dictionaries: Mapping[str, object] | None = None, title: str = "Features", fonts: str | None = None,
-    processes: int = 1, **options,
+    home: str | None = None, processes: int = 1, **options,
 ) -> Path:  # fmt: skip
     """Write a feature browser into ``folder``; open its ``index.html`` from disk or serve it from anywhere.
 
@@ -55,6 +55,8 @@ def write_browser(
         What stands on top.
     fonts
         Address, as seen from ``folder``, of a folder with the book's fonts; without it the reader's own are used.
+    home
+        Address, as seen from ``folder``, of a page that the browser leads back to.
     processes
         How many put the cards together; more than one are forks of this process, which not every system has.
 
@@ -76,6 +78,9 @@ def write_browser(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_browser(folder))):
         raise ValueError(f"folder={str(folder)!r} holds something else than a feature browser; expected a new folder")
+    for name, place in (("fonts", fonts), ("home", home)):
+        if place is not None and not isinstance(place, str):
+            raise ValueError(f"{name}={place!r}; expected an address as seen from the folder, or None")
     if words is None and lm is None:
         raise ValueError("words=None and lm=None; expected a tokenizer, or a model that has one")
     words = Words.of(lm.tokenizer if words is None else words)
@@ -93,7 +98,7 @@ def write_browser(
         raise ValueError(f"tokens hold id {most}; expected below {len(words.bytes)}, for which there are words")
     with atomic(folder) as path:
         path.mkdir()
-        _page(path, title, fonts)
+        _page(path, title, fonts, home)
         _data(path / "data", collected, words, title, processes)
     return folder
 
@@ -102,10 +107,11 @@ def _is_browser(folder: Path) -> bool:
     return (folder / "index.html").exists() and MARK in (folder / "index.html").read_text(encoding="utf-8")
 
 
-def _page(path: Path, title: str, fonts: str | None) -> None:
-    home = files(__package__)
-    page, style, script = ((home / f"browser.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    page = page.replace("{{mark}}", MARK).replace("{{title}}", escape(title))
+def _page(path: Path, title: str, fonts: str | None, home: str | None) -> None:
+    here = files(__package__)
+    page, style, script = ((here / f"browser.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    back = f'<a href="{escape(home)}">Back</a> ' if home else ""
+    page = page.replace("{{mark}}", MARK).replace("{{home}}", back).replace("{{title}}", escape(title))
     face = '@font-face{{font-family:"{}";font-weight:{};font-display:swap;src:url("{}/{}.woff2")}}\n'
     faces = [("Source Serif 4", "400", "serif-400-normal"), ("Source Serif 4", "600 700", "serif-600-normal")]
     faces += [("Source Sans 3", "400", "sans-400-normal"), ("Source Sans 3", "600 700", "sans-600-normal")]

@@ -1,5 +1,6 @@
 """Formulas come out as MathML that says what the LaTeX says, and one that cannot be read stops the build."""
 
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -50,6 +51,39 @@ def test_norms_do_not_grow_around_what_follows():
     assert len(bars) == 2 and all(e.get("stretchy") == "false" for e in bars)
 
 
+def test_an_exponent_with_an_index_of_its_own_stays():
+    (power,) = tree("u_1^{h_1}").iter(f"{M}msubsup")
+    assert [words(part) for part in power] == ["u", "1", "h1"]
+    assert words(tree("|u_1^{h_1}\\cdots u_d^{h_d}|")) == "|u1h1⋯udhd|"
+    assert [words(part) for part in next(tree("u'^2").iter(f"{M}msup"))] == ["u′", "2"]
+
+
+def test_a_root_of_a_low_letter_has_the_height_of_a_tall_one():
+    (root,) = tree(r"\sqrt n").iter(f"{M}msqrt")
+    assert [part.tag for part in root] == [f"{M}mspace", f"{M}mi"] and root[0].get("height") == "0.8em"
+
+
+def test_no_formula_of_the_book_has_an_empty_part():
+    """A script, a letter or a sign without anything in it is something lost."""
+    empty = []
+    for latex, display in every_formula():
+        for parent in tree(latex, display).iter():
+            scripted = parent.tag.removeprefix(M) in {
+                "msub",
+                "msup",
+                "msubsup",
+                "munder",
+                "mover",
+                "munderover",
+                "mfrac",
+            }
+            lost = [part for part in parent if part.tag in {f"{M}mi", f"{M}mo", f"{M}mn"} and not part.text]
+            lost += [part for part in parent if scripted and part.tag == f"{M}mrow" and not len(part) and not part.text]
+            if lost:
+                empty.append(latex)
+    assert not empty
+
+
 def test_letters_of_other_shapes_are_characters():
     assert words(tree(r"\mathcal{L}")) == "ℒ" and words(tree(r"\boldsymbol\lambda")) == "𝝀"
 
@@ -65,17 +99,20 @@ def test_a_formula_that_cannot_be_read_is_named():
         formulas.mathml(r"\left(x", False)
 
 
-def test_no_formula_of_the_book_keeps_a_command():
-    import re
-
+def every_formula():
+    """All formulas of the book: the LaTeX, and whether it stands on a line of its own."""
     texts = [p.read_text(encoding="utf-8") for p in (ROOT / "book").glob("*.md")]
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         texts += [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
     found = [m for text in texts for m in re.finditer(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+)\$", text, re.DOTALL)]
     assert len(found) > 500
-    for match in found:
-        seen = words(tree(match[1] or match[2], bool(match[1])))
-        assert "\\" not in seen and "&" not in seen, match[0]
+    return [(match[1] or match[2], bool(match[1])) for match in found]
+
+
+def test_no_formula_of_the_book_keeps_a_command():
+    for latex, display in every_formula():
+        seen = words(tree(latex, display))
+        assert "\\" not in seen and "&" not in seen, latex
 
 
 @pytest.mark.parametrize(("latex", "seen"), [(r"g'(u)", "g′(u)"), (r"u'^2", "u′2"), (r"h_i'(C)", "h′i(C)")])

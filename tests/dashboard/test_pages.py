@@ -284,6 +284,10 @@ def test_a_card_of_a_notebook_and_one_of_the_pages_say_the_same(visit, found, br
     here = page.locator(".feature-card")
     for part in (".name", ".where", ".facts", "h3", "h4", ".lines li", ".sides li > :last-child", "figcaption"):
         assert here.locator(part).all_text_contents() == there.locator(part).all_text_contents() != [], part
+    near = [
+        names.all_text_contents() for names in (page_.locator(".sides li > :first-child") for page_ in (here, there))
+    ]
+    assert near[0] == near[1] != []
     context.close()
 
 
