@@ -59,7 +59,7 @@ def sheet() -> bytes:
     Pictures are set into it as they are. What their elements are called, and called by, is made different in each.
     """
     told = [(thread, chapters.chapter(thread.path)) for thread in chapters.threads() if thread.path.exists()]
-    shown = [(thread, answer) for thread, answer in told if answer.answer and answer.answer[0] == "svg"]
+    shown = [(thread, one) for thread, one in told if not one.open and one.answer and one.answer[0] == "svg"]
     parts, top = [], GAP
     for first in range(0, len(shown), ACROSS):
         lowest = 0.0

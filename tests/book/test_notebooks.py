@@ -72,6 +72,10 @@ def test_every_cell_was_run_once_from_top_to_bottom(path):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
 
 
+def test_no_cell_is_empty(path):
+    assert [i for i, cell in enumerate(nbformat.read(path, as_version=4).cells) if not cell.source.strip()] == []
+
+
 def test_no_error_and_nothing_on_stderr(path):
     for number, output in outputs(path):
         assert output.output_type != "error", f"cell {number}: {output.ename}"

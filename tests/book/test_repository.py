@@ -32,7 +32,8 @@ def test_the_sheet_of_answers_has_each_thread_once_and_every_name_in_it_leads_so
     ids = re.findall(r'\bid="([^"]+)"', sheet)
     assert len(ids) == len(set(ids)) > 100
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', sheet)) <= set(ids)
-    told = [thread for thread in chapters.threads() if thread.path.exists() and chapters.chapter(thread.path).answer]
+    there = [thread for thread in chapters.threads() if thread.path.exists()]
+    told = [thread for thread in there if not (one := chapters.chapter(thread.path)).open and one.answer]
     heads = re.findall(r">(\d+) · ", sheet)
     assert heads == [str(thread.number) for thread in told] and len(heads) >= 9
 
