@@ -28,8 +28,6 @@ SHEET = ROOT / "book" / "_static" / "answers.svg"
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ACROSS, WIDE, GAP, HEAD = 3, 412, 24, 34  # pictures in a row; lengths in pixels
 LOOK = 'font-family="DejaVu Sans, Verdana, sans-serif" font-size="15" font-weight="bold" fill="#222"'
-ElementTree.register_namespace("", SVG)
-ElementTree.register_namespace("xlink", XLINK)
 
 
 def verdicts() -> str:
@@ -58,6 +56,8 @@ def sheet() -> bytes:
 
     Pictures are set into it as they are. What their elements are called, and called by, is made different in each.
     """
+    ElementTree.register_namespace("", SVG)  # formulas have another for themselves
+    ElementTree.register_namespace("xlink", XLINK)
     told = [(thread, chapters.chapter(thread.path)) for thread in chapters.threads() if thread.path.exists()]
     shown = [(thread, one) for thread, one in told if not one.open and one.answer and one.answer[0] == "svg"]
     parts, top = [], GAP
