@@ -89,8 +89,8 @@ WHOLE = """\
 The embedded model run over its tokens up to layer {layer}, and a TopK dictionary ({d_sae:,} latents, {k} active, batch
 {batch}) trained on what comes out, through a shuffling buffer of the same size. SAELens with its own runner. *Here* and
 *SAELens* have the model in bfloat16, SAELens the dictionary as well. Each a process of its own, in turns; what 2 M
-tokens take is the rate after loading. Of it the model's products alone take {floor:.0f} s at this machine's best
-rate in bfloat16 (the buffer's filling counted in): no faster training could bring the ratio above {most:.1f}.
+tokens take is the rate after loading. Of ours the model's products alone take {floor:.0f} s at this machine's best
+rate in bfloat16 (what is still in the buffer counted in): no faster training could bring the ratio above {most:.1f}.
 """
 DASHBOARD = """\
 **Features described** (chapter 8), measured {date} on {machine} ({threads} threads), load {load_at_start} at the start

@@ -24,6 +24,7 @@ from benchmarks import report
 from benchmarks.bench import PEERS, gemm_rate
 from helpers.lm import load_lm, load_tokens, model_folder
 from helpers.runs import ROOT
+from helpers.sae import shuffled
 
 LAYER, D_SAE, K, BATCH, BUFFER = 15, 4608, 40, 4096, 8  # the buffer in batches
 CONTENDERS = {  # whose Python, and is the model in bfloat16
@@ -58,12 +59,28 @@ def main() -> None:
     report.keep(results, report.whole(results), options.out, "whole")
 
 
+def drawn(tokens: int, batch: int = 4096) -> int:
+    """How many activations our shuffling buffer has asked for when so many have been trained on."""
+    count = 0
+
+    def stream():
+        nonlocal count
+        while True:
+            count += batch
+            yield torch.zeros(batch, 1)
+
+    batches = iter(shuffled(stream(), BATCH, BUFFER * BATCH, torch.Generator().manual_seed(0)))
+    for _ in range(tokens // BATCH):
+        next(batches)
+    return count
+
+
 def floor(tokens: int) -> float:
     """Seconds for the products of the layers below, at the best rate of one product in bfloat16."""
     cfg = load_lm("smollm2-135m").cfg
     kept = cfg.n_key_value_heads or cfg.n_heads
     weights = LAYER * cfg.d_model * (2 * cfg.d_model + 2 * kept * cfg.d_head + 3 * cfg.d_mlp)
-    return 2 * weights * (tokens + BUFFER * BATCH) / gemm_rate(torch.bfloat16)
+    return 2 * weights * drawn(tokens) / max(gemm_rate(torch.bfloat16) for _ in range(5))
 
 
 def run(name: str, folder: Path, tokens: int) -> dict[str, float]:
