@@ -38,6 +38,8 @@ def test_upright_letters_make_one_word():
 def test_a_function_keeps_its_distance_but_not_from_a_bracket():
     apart, low, close = (next(tree(s).iter(f"{M}mo")) for s in (r"\log q", r"\log L_0", r"\log(q)"))
     assert apart.get("rspace") == low.get("rspace") == "0.17em" and close.get("rspace") == "0"
+    over = [e for e in tree(r"n/\log n").iter(f"{M}mo") if e.text == "log"]
+    assert [e.get("lspace") for e in over] == ["0"]
 
 
 def test_limits_stand_below_in_a_display_and_beside_in_a_line():

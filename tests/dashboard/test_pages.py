@@ -192,6 +192,9 @@ def test_search_finds_names_tokens_numbers_and_sites(visit, found):
     rates = [x[4] for x in find("", "rare")]
     assert rates == sorted(rates) and rates[0] > 0
     assert find("nothing like this") == []
+    bare = lambda label: re.sub('[“”"]', "", label).strip().lower()  # noqa: E731
+    name = next(bare(x[2]) for x in find("") if bare(x[2]).startswith("word"))
+    assert bare(find(name)[0][2]) == name  # what has just this name comes before what holds it
 
 
 def test_a_feature_that_never_fires_says_so(visit, found):
@@ -366,6 +369,14 @@ def test_words_come_back_from_their_file(tmp_path):
     assert Words.load(tmp_path / "words.xz").bytes == Words(HOSTILE).bytes
 
 
+def test_it_leads_back_where_it_is_told_to(found, tmp_path):
+    pages = [
+        write_browser(tmp_path / name, found, VOCAB, home=home) for name, home in (("a", '../b"c.html'), ("b", None))
+    ]
+    there, none = ((page / "index.html").read_text(encoding="utf-8") for page in pages)
+    assert '<a href="../b&quot;c.html">Back</a>' in there and "Back" not in none and "{{" not in there + none
+
+
 def test_what_cannot_be_written_is_refused_by_name(found, tmp_path):
     for words, says in (
         (VOCAB[:9], "hold id .*; expected below 9"),
@@ -374,6 +385,9 @@ def test_what_cannot_be_written_is_refused_by_name(found, tmp_path):
     ):
         with pytest.raises(ValueError, match=says):
             write_browser(tmp_path / "x", found, words)
+    for name in ("fonts", "home"):
+        with pytest.raises(ValueError, match=f"{name}=5; expected an address"):
+            write_browser(tmp_path / "x", found, VOCAB, **{name: 5})
     with pytest.raises(TypeError, match="options top are for collecting"):
         write_browser(tmp_path / "x", found, VOCAB, top=3)
     with pytest.raises(ValueError, match="expected what was collected, or lm"):
